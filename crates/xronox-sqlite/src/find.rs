@@ -1,0 +1,325 @@
+//! Walking a collection along an access path.
+
+use std::{cmp::Ordering, ops::Bound};
+
+use rusqlite::{Connection, Rows, ToSql};
+use xronox_model::{Direction, KeyRange, Op, OrderedKey, RecordId, VersionRow};
+use xronox_store::{Access, Find, Found, Position, StoreError};
+
+use crate::{
+    collection::{self, Collection},
+    commit::entries,
+    error::storage,
+    read,
+    row::{Item, ItemRef, int, item_value},
+};
+
+/// A stretch ends after this many records even if few of them are given, so
+/// that no read transaction lasts long.
+const MAX_EXAMINED: usize = 20_000;
+
+/// See [`Catalog::find`](xronox_store::Catalog::find).
+pub(crate) fn find(
+    db: &Connection,
+    collection: &Collection,
+    find: &Find,
+) -> Result<Found, StoreError> {
+    let mut walk = Walk {
+        db,
+        collection,
+        find,
+        found: Found {
+            cv: collection::newest(db, collection)?.map(|(cv, _)| cv),
+            ..Found::default()
+        },
+        last: None,
+    };
+    match &find.access {
+        Access::All => walk.all()?,
+        Access::Ids(ids) => walk.ids(ids)?,
+        Access::Field { field, ranges } => {
+            let number = collection
+                .fields
+                .number(field)
+                .ok_or_else(|| StoreError::Refused(format!("there is no index of `{field}`")))?;
+            let index = collection.index_of(field);
+            walk.found.multi = index.is_some_and(|index| index.multi);
+            if index.is_some_and(|index| !index.ready) {
+                return Err(StoreError::Refused(format!(
+                    "the index of `{field}` is not ready"
+                )));
+            }
+            let mut ranges: Vec<&KeyRange> = ranges.iter().collect();
+            if find.direction == Direction::Descending {
+                ranges.reverse();
+            }
+            let all = ranges.clone();
+            for range in ranges {
+                if walk.full() {
+                    break;
+                }
+                walk.range(number, range, &all)?;
+            }
+        }
+    }
+    let full = walk.full();
+    let mut found = walk.found;
+    found.next = if full { walk.last } else { None };
+    Ok(found)
+}
+
+struct Walk<'a> {
+    db: &'a Connection,
+    collection: &'a Collection,
+    find: &'a Find,
+    found: Found,
+    /// The last position looked at.
+    last: Option<Position>,
+}
+
+impl Walk<'_> {
+    fn full(&self) -> bool {
+        self.found.rows.len() >= self.find.limit || self.found.examined >= MAX_EXAMINED
+    }
+
+    fn row(&self, id: &RecordId) -> Result<Option<VersionRow>, StoreError> {
+        match self.find.cut {
+            None => read::head(self.db, self.collection, id),
+            Some(cut) => read::as_of(self.db, self.collection, id, cut),
+        }
+    }
+
+    /// Takes the row at a position, if it is one to give.
+    fn take(&mut self, position: Position, row: Option<VersionRow>) -> Result<(), StoreError> {
+        self.found.examined += 1;
+        self.last = Some(position.clone());
+        let Some(row) = row.filter(|row| row.op != Op::Purge) else {
+            return Ok(());
+        };
+        if !self.meets(&row) {
+            return Ok(());
+        }
+        let row = read::with_bodies(self.db, self.collection, row, self.find.bodies)?;
+        self.found.rows.push((position, row));
+        Ok(())
+    }
+
+    /// Whether the keys that the row has allow it to meet the other constraints.
+    fn meets(&self, row: &VersionRow) -> bool {
+        row.pruned.is_some()
+            || self.find.also.iter().all(|constraint| {
+                row.keys
+                    .get(constraint.path())
+                    .is_none_or(|keys| constraint.admits(keys.keys()))
+            })
+    }
+
+    fn all(&mut self) -> Result<(), StoreError> {
+        let p = &self.collection.tables.prefix;
+        let next = match self.find.direction {
+            Direction::Ascending => {
+                format!("SELECT item FROM \"{p}_ver\" WHERE item > ? ORDER BY item LIMIT 1")
+            }
+            Direction::Descending => {
+                format!("SELECT item FROM \"{p}_ver\" WHERE item < ? ORDER BY item DESC LIMIT 1")
+            }
+        };
+        let mut next = self.db.prepare_cached(&next).map_err(storage)?;
+        let mut last = self.find.after.as_ref().map(|after| after.id.clone());
+        while !self.full() {
+            // An empty text comes before every id, a zero-blob longer than
+            // any ObjectId of 0xff bytes after every one.
+            let mut rows = match &last {
+                Some(id) => next.query([ItemRef(id)]),
+                None if self.find.direction == Direction::Ascending => next.query([""]),
+                None => next.query([[0xff_u8; 13]]),
+            }
+            .map_err(storage)?;
+            let Some(row) = rows.next().map_err(storage)? else {
+                return Ok(());
+            };
+            let Item(id) = row.get(0).map_err(storage)?;
+            drop(rows);
+            let row = self.row(&id)?;
+            last = Some(id.clone());
+            self.take(Position { key: None, id }, row)?;
+        }
+        Ok(())
+    }
+
+    fn ids(&mut self, ids: &[RecordId]) -> Result<(), StoreError> {
+        let mut ids: Vec<&RecordId> = ids.iter().collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let descending = self.find.direction == Direction::Descending;
+        if descending {
+            ids.reverse();
+        }
+        for id in ids {
+            let behind = self.find.after.as_ref().is_none_or(|after| {
+                let order = id.cmp(&after.id);
+                order
+                    == if descending {
+                        Ordering::Less
+                    } else {
+                        Ordering::Greater
+                    }
+            });
+            if !behind {
+                continue;
+            }
+            if self.full() {
+                break;
+            }
+            let row = self.row(id)?;
+            let position = Position {
+                key: None,
+                id: id.clone(),
+            };
+            self.take(position, row)?;
+        }
+        Ok(())
+    }
+
+    /// Walks one range of a field. For the past, the intervals that are over
+    /// and those that go on are two sorted runs, merged as they are read.
+    fn range(
+        &mut self,
+        number: i64,
+        range: &KeyRange,
+        ranges: &[&KeyRange],
+    ) -> Result<(), StoreError> {
+        let p = &self.collection.tables.prefix;
+        let descending = self.find.direction == Direction::Descending;
+        let mut sql = format!("SELECT key, item FROM \"{p}_key\" WHERE field = ? AND past = ?");
+        let mut values: Vec<Box<dyn ToSql>> = Vec::new();
+        match &range.lower {
+            Bound::Included(key) => bound(&mut sql, ">=", key, &mut values),
+            Bound::Excluded(key) => bound(&mut sql, ">", key, &mut values),
+            Bound::Unbounded => {}
+        }
+        match &range.upper {
+            Bound::Included(key) => bound(&mut sql, "<=", key, &mut values),
+            Bound::Excluded(key) => bound(&mut sql, "<", key, &mut values),
+            Bound::Unbounded => {}
+        }
+        if let Some(Position { key: Some(key), id }) = &self.find.after {
+            sql.push_str(if descending {
+                " AND (key, item) < (?, ?)"
+            } else {
+                " AND (key, item) > (?, ?)"
+            });
+            values.push(Box::new(key.as_str().to_owned()));
+            values.push(Box::new(OwnedItem(id.clone())));
+        }
+        let mut open_sql = sql.clone();
+        let mut past_sql = sql;
+        let cut = self.find.cut.map(int);
+        if cut.is_some() {
+            open_sql.push_str(" AND from_cv <= ?");
+            past_sql.push_str(" AND from_cv <= ? AND to_cv > ?");
+        }
+        let order = if descending {
+            " ORDER BY key DESC, item DESC"
+        } else {
+            " ORDER BY key, item"
+        };
+        open_sql.push_str(order);
+        past_sql.push_str(order);
+        let with = |past: &'static i64, cuts: usize| {
+            let mut all: Vec<&dyn ToSql> = vec![&number, past];
+            all.extend(values.iter().map(|v| &**v));
+            all.extend(
+                cut.iter()
+                    .flat_map(|cut| std::iter::repeat_n(cut as &dyn ToSql, cuts)),
+            );
+            all
+        };
+        let mut open = self.db.prepare_cached(&open_sql).map_err(storage)?;
+        let mut open = open.query(&with(&0, 1)[..]).map_err(storage)?;
+        let mut past = match cut {
+            None => None,
+            Some(_) => Some(self.db.prepare_cached(&past_sql).map_err(storage)?),
+        };
+        let mut past = match &mut past {
+            None => None,
+            Some(past) => Some(past.query(&with(&1, 2)[..]).map_err(storage)?),
+        };
+        let mut left = step(&mut open)?;
+        let mut right = match &mut past {
+            Some(past) => step(past)?,
+            None => None,
+        };
+        while !self.full() {
+            let from_left = match (&left, &right) {
+                (None, None) => break,
+                (Some(_), None) => true,
+                (None, Some(_)) => false,
+                (Some(l), Some(r)) => (l <= r) != descending || l == r,
+            };
+            let taken = if from_left {
+                let next = step(&mut open)?;
+                std::mem::replace(&mut left, next)
+            } else if let Some(past) = &mut past {
+                let next = step(past)?;
+                std::mem::replace(&mut right, next)
+            } else {
+                None
+            };
+            let Some((key, id)) = taken else { break };
+            let row = self.row(&id)?;
+            let key = OrderedKey::from_stored(key);
+            let row = row.filter(|row| self.stands_first(number, row, &key, ranges));
+            self.take(Position { key: Some(key), id }, row)?;
+        }
+        Ok(())
+    }
+
+    /// Whether this is the first of the row's keys that the walk meets.
+    fn stands_first(
+        &self,
+        number: i64,
+        row: &VersionRow,
+        key: &OrderedKey,
+        ranges: &[&KeyRange],
+    ) -> bool {
+        if !self.found.multi {
+            return row.pruned.is_none();
+        }
+        let (entries, _) = entries(self.collection, row);
+        let mut inside = entries
+            .into_iter()
+            .filter(|(field, _)| *field == number)
+            .map(|(_, key)| OrderedKey::from_stored(key))
+            .filter(|key| ranges.iter().any(|range| range.contains(key)));
+        let first = match self.find.direction {
+            Direction::Ascending => inside.next(),
+            Direction::Descending => inside.last(),
+        };
+        first.as_ref() == Some(key)
+    }
+}
+
+fn bound(sql: &mut String, operator: &str, key: &OrderedKey, values: &mut Vec<Box<dyn ToSql>>) {
+    sql.push_str(" AND key ");
+    sql.push_str(operator);
+    sql.push_str(" ?");
+    values.push(Box::new(key.as_str().to_owned()));
+}
+
+struct OwnedItem(RecordId);
+
+impl ToSql for OwnedItem {
+    fn to_sql(&self) -> rusqlite::Result<rusqlite::types::ToSqlOutput<'_>> {
+        Ok(rusqlite::types::ToSqlOutput::Borrowed(item_value(&self.0)))
+    }
+}
+
+fn step(rows: &mut Rows<'_>) -> Result<Option<(String, RecordId)>, StoreError> {
+    let Some(row) = rows.next().map_err(storage)? else {
+        return Ok(None);
+    };
+    let key: String = row.get(0).map_err(storage)?;
+    let Item(id) = row.get(1).map_err(storage)?;
+    Ok(Some((key, id)))
+}

@@ -1,0 +1,287 @@
+//! Look-ups of rows on one connection.
+
+use bytes::Bytes;
+use rusqlite::{Connection, OptionalExtension, Params, Row};
+use xronox_model::{Attempt, Direction, Location, RecordId, Timestamp, VersionRow};
+use xronox_store::{Bodies, CollectionSize, Cut, StoreError};
+
+use crate::{
+    collection::{self, Collection},
+    error::storage,
+    row::{self, ItemRef, int, place, uint},
+    schema::COLUMNS,
+};
+
+fn one(
+    db: &Connection,
+    collection: &Collection,
+    sql: &str,
+    params: impl Params,
+) -> Result<Option<VersionRow>, StoreError> {
+    let mut statement = db.prepare_cached(sql).map_err(storage)?;
+    let mut rows = statement.query(params).map_err(storage)?;
+    match rows.next().map_err(storage)? {
+        Some(row) => row::read(row, &collection.fields).map(Some),
+        None => Ok(None),
+    }
+}
+
+fn many(
+    db: &Connection,
+    collection: &Collection,
+    sql: &str,
+    params: impl Params,
+) -> Result<Vec<VersionRow>, StoreError> {
+    let mut statement = db.prepare_cached(sql).map_err(storage)?;
+    let mut rows = statement.query(params).map_err(storage)?;
+    let mut out = Vec::new();
+    while let Some(row) = rows.next().map_err(storage)? {
+        out.push(row::read(row, &collection.fields)?);
+    }
+    Ok(out)
+}
+
+/// The newest row of a record.
+pub(crate) fn head(
+    db: &Connection,
+    collection: &Collection,
+    id: &RecordId,
+) -> Result<Option<VersionRow>, StoreError> {
+    one(db, collection, &collection.tables.head, [ItemRef(id)])
+}
+
+/// The row of a record with this `ov`.
+pub(crate) fn by_ov(
+    db: &Connection,
+    collection: &Collection,
+    id: &RecordId,
+    ov: u64,
+) -> Result<Option<VersionRow>, StoreError> {
+    one(
+        db,
+        collection,
+        &collection.tables.by_ov,
+        (ItemRef(id), int(ov)),
+    )
+}
+
+/// The row of a record that was valid at `cut`.
+pub(crate) fn as_of(
+    db: &Connection,
+    collection: &Collection,
+    id: &RecordId,
+    cut: u64,
+) -> Result<Option<VersionRow>, StoreError> {
+    let closed = one(
+        db,
+        collection,
+        &collection.tables.as_of,
+        (ItemRef(id), int(cut)),
+    )?;
+    let row = match closed {
+        Some(row) => Some(row),
+        None => head(db, collection, id)?,
+    };
+    Ok(row.filter(|row| row.cv <= cut))
+}
+
+/// Adds the bytes of an inline body to its row.
+pub(crate) fn inline(
+    db: &Connection,
+    collection: &Collection,
+    row: &mut VersionRow,
+) -> Result<(), StoreError> {
+    let cv = row.cv;
+    let Some(body) = row.body.as_mut().filter(|b| b.location == Location::Inline) else {
+        return Ok(());
+    };
+    let bytes: Option<Bytes> = db
+        .prepare_cached(&collection.tables.body)
+        .and_then(|mut s| {
+            s.query_row([int(cv)], |row| Ok(row::body_bytes(row.get_ref(0)?)))
+                .optional()
+        })
+        .map_err(storage)?
+        .transpose()?;
+    // A body that is not there is for the reader to miss: it knows the record.
+    body.inline = bytes;
+    Ok(())
+}
+
+/// Adds the bytes where they are asked for.
+pub(crate) fn with_bodies(
+    db: &Connection,
+    collection: &Collection,
+    mut row: VersionRow,
+    bodies: Bodies,
+) -> Result<VersionRow, StoreError> {
+    if bodies == Bodies::Inline {
+        inline(db, collection, &mut row)?;
+    }
+    Ok(row)
+}
+
+/// Every row of a record before `ov`.
+pub(crate) fn rows_before(
+    db: &Connection,
+    collection: &Collection,
+    id: &RecordId,
+    ov: u64,
+) -> Result<Vec<VersionRow>, StoreError> {
+    let p = &collection.tables.prefix;
+    let sql = format!("SELECT {COLUMNS} FROM \"{p}_ver\" WHERE item = ? AND ov < ? ORDER BY ov");
+    many(db, collection, &sql, (ItemRef(id), int(ov)))
+}
+
+/// Whether a row of the record names the object.
+pub(crate) fn record_names(
+    db: &Connection,
+    collection: &Collection,
+    id: &RecordId,
+    location: &Location,
+) -> Result<bool, StoreError> {
+    let (space, role, object) = place(location);
+    let p = &collection.tables.prefix;
+    db.prepare_cached(&format!(
+        "SELECT EXISTS (SELECT 1 FROM \"{p}_ver\" WHERE object = ? AND item = ? AND space = ? AND role = ?)"
+    ))
+    .and_then(|mut s| s.query_row((object, ItemRef(id), space, role), |row| row.get(0)))
+    .map_err(storage)
+}
+
+/// Rows of one record, in the order of `ov`.
+pub(crate) fn history(
+    db: &Connection,
+    collection: &Collection,
+    id: &RecordId,
+    from: Option<u64>,
+    direction: Direction,
+    limit: usize,
+) -> Result<Vec<VersionRow>, StoreError> {
+    let p = &collection.tables.prefix;
+    let (compare, order, end) = match direction {
+        Direction::Ascending => (">=", "ASC", 0),
+        Direction::Descending => ("<=", "DESC", i64::MAX),
+    };
+    let sql = format!(
+        "SELECT {COLUMNS} FROM \"{p}_ver\" WHERE item = ? AND ov {compare} ? ORDER BY ov {order} LIMIT ?"
+    );
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    many(
+        db,
+        collection,
+        &sql,
+        (ItemRef(id), from.map_or(end, int), limit),
+    )
+}
+
+/// Rows of the collection, in the order of `cv`.
+pub(crate) fn rows(
+    db: &Connection,
+    collection: &Collection,
+    from: u64,
+    limit: usize,
+    bodies: Bodies,
+) -> Result<Vec<VersionRow>, StoreError> {
+    let p = &collection.tables.prefix;
+    let sql = format!("SELECT {COLUMNS} FROM \"{p}_ver\" WHERE cv >= ? ORDER BY cv LIMIT ?");
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    many(db, collection, &sql, (int(from), limit))?
+        .into_iter()
+        .map(|row| with_bodies(db, collection, row, bodies))
+        .collect()
+}
+
+/// The version that an attempt made, sought from the newest one back.
+pub(crate) fn outcome(
+    db: &Connection,
+    collection: &Collection,
+    id: &RecordId,
+    attempt: Attempt,
+) -> Result<Option<VersionRow>, StoreError> {
+    let p = &collection.tables.prefix;
+    let sql = format!(
+        "SELECT {COLUMNS} FROM \"{p}_ver\" WHERE item = ? AND attempt = ? ORDER BY ov DESC LIMIT 1"
+    );
+    one(db, collection, &sql, (ItemRef(id), attempt.as_bytes()))
+}
+
+/// The last commit at or before a time. Times never decrease with `cv`, so
+/// halving the range finds it in a few seeks, gaps or none.
+pub(crate) fn cut_at(
+    db: &Connection,
+    collection: &Collection,
+    at: Timestamp,
+) -> Result<Cut, StoreError> {
+    let Some((newest, newest_at)) = collection::newest(db, collection)? else {
+        return Ok(Cut {
+            cv: None,
+            settled: false,
+        });
+    };
+    let at = at.as_millis();
+    if newest_at <= at {
+        return Ok(Cut {
+            cv: Some(newest),
+            settled: at < newest_at,
+        });
+    }
+    let p = &collection.tables.prefix;
+    let mut seek = db
+        .prepare_cached(&format!(
+            "SELECT cv, at FROM \"{p}_ver\" WHERE cv <= ? ORDER BY cv DESC LIMIT 1"
+        ))
+        .map_err(storage)?;
+    let read = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?));
+    // Everything up to `low` is inside, everything from `high` on outside.
+    let (mut low, mut high) = (-1, int(newest));
+    while high - low > 1 {
+        let middle = low + (high - low) / 2;
+        match seek.query_row([middle], read).optional().map_err(storage)? {
+            Some((cv, _)) if cv <= low => low = middle,
+            Some((_, then)) if then <= at => low = middle,
+            Some((cv, _)) => high = cv,
+            None => low = middle,
+        }
+    }
+    let found = seek.query_row([low], read).optional().map_err(storage)?;
+    Ok(Cut {
+        cv: found.map(|(cv, _)| uint(cv, "cv")).transpose()?,
+        settled: true,
+    })
+}
+
+/// How many records are stubs at a cut.
+pub(crate) fn stubs_at(
+    db: &Connection,
+    collection: &Collection,
+    cut: u64,
+) -> Result<u64, StoreError> {
+    let p = &collection.tables.prefix;
+    let count: i64 = db
+        .prepare_cached(&format!(
+            "SELECT count(*) FROM \"{p}_ver\" WHERE pruned IS NOT NULL AND cv <= ?1 AND to_cv > ?1"
+        ))
+        .and_then(|mut s| s.query_row([int(cut)], |row| row.get(0)))
+        .map_err(storage)?;
+    uint(count, "count")
+}
+
+/// How much the collection holds.
+pub(crate) fn size(db: &Connection, collection: &Collection) -> Result<CollectionSize, StoreError> {
+    let p = &collection.tables.prefix;
+    let count = |sql: &str| -> Result<u64, StoreError> {
+        let n: i64 = db.query_row(sql, [], |row| row.get(0)).map_err(storage)?;
+        uint(n, "count")
+    };
+    let newest = format!("FROM \"{p}_ver\" WHERE to_cv IS NULL AND op <> 5 AND deleted_at IS");
+    Ok(CollectionSize {
+        live: count(&format!("SELECT count(*) {newest} NULL"))?,
+        deleted: count(&format!("SELECT count(*) {newest} NOT NULL"))?,
+        versions: count(&format!("SELECT count(*) FROM \"{p}_ver\""))?,
+        inline_bytes: count(&format!(
+            "SELECT coalesce(sum(length(bytes)), 0) FROM \"{p}_body\""
+        ))?,
+        body_bytes: count(&format!("SELECT coalesce(sum(size), 0) FROM \"{p}_ver\""))?,
+    })
+}
