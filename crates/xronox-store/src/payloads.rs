@@ -101,6 +101,15 @@ impl Payloads {
         }
     }
 
+    /// The same bodies, each read from where it is stored. For checking what
+    /// is stored.
+    pub fn without_cache(&self) -> Self {
+        Self {
+            cache: PayloadCache::off(),
+            ..self.clone()
+        }
+    }
+
     /// The space that new bodies go to.
     pub fn home(&self) -> Option<&Space> {
         self.home.as_ref().and_then(|home| self.spaces.get(home))

@@ -1,0 +1,126 @@
+//! The handle of a collection.
+
+use std::sync::{Arc, OnceLock};
+
+use xronox_model::{CollectionName, IndexSpec};
+
+use crate::{
+    Error,
+    database::Database,
+    engine::{committer::Committer, indexes::IndexState, turns::Turns},
+    error::Doing,
+};
+
+/// A collection of records, every version of which is kept.
+///
+/// Handles are cheap to clone; all handles of one collection share its
+/// committer, so concurrent writes are committed together.
+#[derive(Debug, Clone)]
+pub struct Collection {
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// What all handles of a collection share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) database: Arc<Database>,
+    pub(crate) name: CollectionName,
+    pub(crate) rules: Rules,
+    pub(crate) indexes: IndexState,
+    pub(crate) turns: Arc<Turns>,
+    committer: OnceLock<Committer>,
+}
+
+/// The settings that hold for one collection.
+#[derive(Debug, Clone)]
+pub(crate) struct Rules {
+    pub(crate) versioning: bool,
+    pub(crate) logical_delete: bool,
+    pub(crate) hard_delete: bool,
+    pub(crate) inline_max: u64,
+    pub(crate) max_bytes: u64,
+    /// Any property is indexed when it is first used.
+    pub(crate) index_on_use: bool,
+    /// The indexes that the configuration names.
+    pub(crate) declared: Vec<IndexSpec>,
+}
+
+impl Shared {
+    pub(crate) fn new(database: Arc<Database>, name: CollectionName) -> Result<Arc<Self>, Error> {
+        let settings = &database.settings;
+        let map = settings
+            .collection_maps
+            .get(name.as_str())
+            .cloned()
+            .unwrap_or_default();
+        let mut declared = Vec::new();
+        let fields = map.indexed_props.iter().chain(
+            map.indexes
+                .iter()
+                .flat_map(|index| index.fields.keys()),
+        );
+        for field in fields {
+            let spec = IndexSpec::field(field.clone());
+            if !xronox_store::ruling::always_indexed(field) && !declared.contains(&spec) {
+                declared.push(spec);
+            }
+        }
+        for index in map.indexes.iter().filter(|index| index.unique) {
+            declared.push(IndexSpec::unique(index.fields.keys().cloned().collect()));
+        }
+        let logical_delete = map
+            .logical_delete
+            .unwrap_or(settings.logical_delete.enabled);
+        let rules = Rules {
+            versioning: map.versioning.unwrap_or(settings.versioning.enabled),
+            logical_delete,
+            hard_delete: settings.hard_delete_enabled || !logical_delete,
+            inline_max: map
+                .inline_max_bytes
+                .unwrap_or(settings.payloads.inline_max_bytes),
+            max_bytes: settings.payloads.max_bytes,
+            index_on_use: map.indexed_props.is_empty(),
+            declared,
+        };
+        Ok(Arc::new(Self {
+            database,
+            name,
+            rules,
+            indexes: IndexState::default(),
+            turns: Arc::default(),
+            committer: OnceLock::new(),
+        }))
+    }
+
+    pub(crate) fn committer(&self) -> &Committer {
+        self.committer.get_or_init(|| {
+            Committer::start(
+                Arc::clone(&self.database.catalog),
+                self.name.clone(),
+                self.database.settings.write_optimization.batch_size,
+                Arc::clone(&self.database.room),
+                self.database.room_size,
+            )
+        })
+    }
+
+    /// What is being done, for messages.
+    pub(crate) fn doing<'a>(
+        &'a self,
+        what: &'static str,
+        id: Option<&'a xronox_model::RecordId>,
+    ) -> Doing<'a> {
+        Doing {
+            what,
+            collection: &self.name,
+            id,
+        }
+    }
+}
+
+impl Collection {
+    /// The name of the collection.
+    pub fn name(&self) -> &CollectionName {
+        &self.shared.name
+    }
+}

@@ -1,0 +1,301 @@
+//! The one committer of a collection in this process.
+//!
+//! While a commit is in flight the next batch gathers, so batches grow with
+//! load and a lone write waits for nobody. There are no timers.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use xronox_model::{Attempt, CollectionName, RecordId};
+use xronox_store::{Batch, Catalog, Commit, Mutation, NewBody, Outcome, StoreError};
+
+/// A batch ends at this many bytes of inline bodies.
+const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
+/// Requests that may wait, whatever their size.
+const MAX_WAITING: usize = 16 * 1024;
+/// An object put longer ago than this may be garbage by now: it is put again.
+const MAX_PUT_AGE: Duration = Duration::from_secs(15 * 60);
+/// How often, and how far apart, an unknown outcome is asked for.
+const OUTCOME_TRIES: u32 = 8;
+const OUTCOME_PAUSE: Duration = Duration::from_millis(50);
+/// A request counts at least this many bytes of queue room for each mutation.
+const OVERHEAD: usize = 512;
+
+/// Hands mutations to the collection's committing task.
+#[derive(Debug)]
+pub(crate) struct Committer {
+    queue: mpsc::Sender<Request>,
+    room: Arc<Semaphore>,
+    room_size: usize,
+}
+
+/// Mutations that stand next to each other in one batch.
+#[derive(Debug)]
+struct Request {
+    epoch: u64,
+    mutations: Vec<Mutation>,
+    bytes: usize,
+    /// When the oldest of its objects was put, if it has any.
+    put_at: Option<Instant>,
+    answer: oneshot::Sender<Answer>,
+    _room: OwnedSemaphorePermit,
+}
+
+/// The outcomes in the order of the mutations, or why there are none.
+pub(crate) type Answer = Result<Vec<Outcome>, Trouble>;
+
+/// Why a request has no outcomes.
+#[derive(Debug, Clone)]
+pub(crate) enum Trouble {
+    /// The indexes changed since it was prepared: prepare the keys again.
+    Stale,
+    /// Its objects are too old to be named: put them again under a new attempt.
+    PutAgain,
+    /// Nothing was written.
+    Store(Arc<StoreError>),
+    /// Nobody knows whether it was written.
+    Unknown(RecordId, Attempt),
+}
+
+/// What is waiting for its answer. Dropping it changes nothing about the commit.
+#[derive(Debug)]
+pub(crate) struct Pending(oneshot::Receiver<Answer>);
+
+impl Pending {
+    pub(crate) async fn answer(self) -> Answer {
+        self.0
+            .await
+            .unwrap_or_else(|_| Err(Trouble::Store(Arc::new(StoreError::Closed))))
+    }
+}
+
+impl Committer {
+    pub(crate) fn start(
+        catalog: Arc<dyn Catalog>,
+        collection: CollectionName,
+        batch_rows: usize,
+        room: Arc<Semaphore>,
+        room_size: usize,
+    ) -> Self {
+        let (queue, requests) = mpsc::channel(MAX_WAITING);
+        let task = Task {
+            catalog,
+            collection,
+            batch_rows: batch_rows.clamp(1, 1000),
+            requests,
+            held: None,
+        };
+        tokio::spawn(task.run());
+        Self {
+            queue,
+            room,
+            room_size,
+        }
+    }
+
+    /// Queues mutations, waiting for room if need be. Requests are committed
+    /// in the order in which this returns.
+    pub(crate) async fn submit(
+        &self,
+        epoch: u64,
+        mutations: Vec<Mutation>,
+        put_at: Option<Instant>,
+    ) -> Result<Pending, StoreError> {
+        let bytes: usize = mutations.iter().map(bytes_of).sum();
+        // A request larger than all the room waits until it is alone.
+        let kib = (bytes / 1024 + 1).min(self.room_size);
+        let kib = u32::try_from(kib).unwrap_or(u32::MAX);
+        let room = Arc::clone(&self.room).acquire_many_owned(kib).await;
+        let room = room.map_err(|_| StoreError::Closed)?;
+        let (answer, pending) = oneshot::channel();
+        let request = Request {
+            epoch,
+            mutations,
+            bytes,
+            put_at,
+            answer,
+            _room: room,
+        };
+        let sent = self.queue.send(request).await;
+        sent.map_err(|_| StoreError::Closed)?;
+        Ok(Pending(pending))
+    }
+}
+
+fn bytes_of(mutation: &Mutation) -> usize {
+    let body = match mutation {
+        Mutation::Append(append) => match &append.body {
+            NewBody::Given(body) => body.inline.as_ref().map_or(0, bytes::Bytes::len),
+            NewBody::OfNewest | NewBody::OfVersion(_) => 0,
+        },
+        _ => 0,
+    };
+    body + OVERHEAD
+}
+
+struct Task {
+    catalog: Arc<dyn Catalog>,
+    collection: CollectionName,
+    batch_rows: usize,
+    requests: mpsc::Receiver<Request>,
+    /// A request that did not fit into the last batch.
+    held: Option<Request>,
+}
+
+impl Task {
+    async fn run(mut self) {
+        loop {
+            let first = match self.held.take() {
+                Some(request) => request,
+                None => match self.requests.recv().await {
+                    Some(request) => request,
+                    None => return,
+                },
+            };
+            let batch = self.gather(first);
+            let woken = batch.len();
+            self.commit(batch).await;
+            if woken > 1 {
+                // Those just answered may have more to write: let them queue
+                // it before the next batch closes.
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    fn gather(&mut self, first: Request) -> Vec<Request> {
+        let epoch = first.epoch;
+        let mut rows = first.mutations.len();
+        let mut bytes = first.bytes;
+        let mut batch = vec![first];
+        while let Ok(request) = self.requests.try_recv() {
+            rows += request.mutations.len();
+            bytes += request.bytes;
+            if request.epoch != epoch || rows > self.batch_rows || bytes > MAX_BATCH_BYTES {
+                self.held = Some(request);
+                break;
+            }
+            batch.push(request);
+        }
+        batch
+    }
+
+    async fn commit(&self, mut requests: Vec<Request>) {
+        let mut fresh = Vec::with_capacity(requests.len());
+        for request in requests.drain(..) {
+            if request.put_at.is_some_and(|at| at.elapsed() > MAX_PUT_AGE) {
+                answer(request, Err(Trouble::PutAgain));
+            } else {
+                fresh.push(request);
+            }
+        }
+        let Some(epoch) = fresh.first().map(|request| request.epoch) else {
+            return;
+        };
+        let mut counts = Vec::with_capacity(fresh.len());
+        let mut mutations = Vec::new();
+        for request in &mut fresh {
+            counts.push(request.mutations.len());
+            mutations.append(&mut request.mutations);
+        }
+        let batches = [(self.collection.clone(), Batch { epoch, mutations })];
+        let committed = self.catalog.commit(&batches).await;
+        let [(_, batch)] = batches;
+        match committed {
+            Ok(mut outcomes) => {
+                let mut outcomes = outcomes.pop().unwrap_or_default().into_iter();
+                for (request, count) in fresh.into_iter().zip(counts) {
+                    let own: Vec<Outcome> = outcomes.by_ref().take(count).collect();
+                    answer(request, Ok(own));
+                }
+            }
+            Err(StoreError::StaleIndexes { .. }) => {
+                for request in fresh {
+                    answer(request, Err(Trouble::Stale));
+                }
+            }
+            Err(error @ StoreError::Indeterminate { .. }) => {
+                tracing::warn!(collection = %self.collection, %error, "asking for the outcome of a commit");
+                let mut mutations = batch.mutations.into_iter();
+                for (request, count) in fresh.into_iter().zip(counts) {
+                    let own: Vec<Mutation> = mutations.by_ref().take(count).collect();
+                    let resolved = self.resolve(&own).await;
+                    answer(request, resolved);
+                }
+            }
+            Err(error) => {
+                let error = Arc::new(error);
+                for request in fresh {
+                    answer(request, Err(Trouble::Store(Arc::clone(&error))));
+                }
+            }
+        }
+    }
+
+    /// Finds out what became of mutations whose commit broke off: a batch is
+    /// one transaction, so the first one that leaves a row tells for all.
+    async fn resolve(&self, mutations: &[Mutation]) -> Answer {
+        let mut outcomes = Vec::with_capacity(mutations.len());
+        let mut lost = false;
+        for mutation in mutations {
+            let (id, attempt) = match mutation {
+                Mutation::Append(append) => (&append.id, append.attempt),
+                Mutation::Purge(purge) => (&purge.id, purge.attempt),
+                // These are repeated by whoever asked for them.
+                Mutation::Prune { .. } | Mutation::Relocate { .. } => {
+                    lost = true;
+                    continue;
+                }
+            };
+            match self.outcome(id, attempt).await {
+                Ok(Some(commit)) => outcomes.push(Outcome::Committed(commit)),
+                Ok(None) => lost = true,
+                Err(_) => return Err(Trouble::Unknown(id.clone(), attempt)),
+            }
+        }
+        if lost {
+            return Err(Trouble::Store(Arc::new(StoreError::unavailable(
+                "the commit failed; nothing was written",
+            ))));
+        }
+        Ok(outcomes)
+    }
+
+    async fn outcome(
+        &self,
+        id: &RecordId,
+        attempt: Attempt,
+    ) -> Result<Option<Commit>, StoreError> {
+        let mut pause = OUTCOME_PAUSE;
+        let mut tries = 0;
+        loop {
+            match self.catalog.outcome(&self.collection, id, attempt).await {
+                Ok(row) => {
+                    return Ok(row.map(|row| Commit {
+                        id: row.id,
+                        ov: row.ov,
+                        cv: row.cv,
+                        at: row.at,
+                        op: row.op,
+                        released: Vec::new(),
+                    }));
+                }
+                Err(error) if tries == OUTCOME_TRIES => return Err(error),
+                Err(_) => {
+                    tries += 1;
+                    tokio::time::sleep(pause).await;
+                    pause *= 2;
+                }
+            }
+        }
+    }
+}
+
+fn answer(request: Request, with: Answer) {
+    // The caller may have stopped waiting; the commit stands all the same.
+    let _ = request.answer.send(with);
+}
+

@@ -1,0 +1,239 @@
+//! What happened: to one record, and to a collection.
+
+use std::future::IntoFuture;
+
+use futures::future::BoxFuture;
+use serde::Serialize;
+use xronox_model::{
+    Direction, Identity, Op, PatchOp, RecordId, Sha256, Timestamp, VersionRow, diff,
+};
+use xronox_store::Bodies;
+
+use crate::{Collection, Error, IntoId, engine::read::not_found};
+
+/// The largest page of versions.
+const MAX_PAGE: usize = 1000;
+
+/// What a version did, without its document.
+///
+/// As JSON `{ id, ov, cv, op, at, actor?, onBehalfOf?, reason?, size?, sha256?,
+/// restoredFrom?, pruned? }`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Version {
+    /// The record.
+    pub id: RecordId,
+    /// The record's version.
+    pub ov: u64,
+    /// The collection's version.
+    pub cv: u64,
+    /// What was done.
+    pub op: Op,
+    /// When.
+    pub at: Timestamp,
+    /// Who did it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub actor: Option<Identity>,
+    /// For whom.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_behalf_of: Option<Identity>,
+    /// Why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Bytes of the document's canonical form; `None` where there is none (any more).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// SHA-256 of the document's canonical form.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<Sha256>,
+    /// The version that a RESTORE brought back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restored_from: Option<u64>,
+    /// Retention has removed the document and who, why and for whom.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub pruned: bool,
+}
+
+impl Version {
+    pub(crate) fn of(row: VersionRow) -> Self {
+        Self {
+            size: row.body.as_ref().map(|body| body.size),
+            sha256: row.body.as_ref().map(|body| body.sha256),
+            pruned: row.pruned.is_some(),
+            id: row.id,
+            ov: row.ov,
+            cv: row.cv,
+            op: row.op,
+            at: row.at,
+            actor: row.actor,
+            on_behalf_of: row.on_behalf_of,
+            reason: row.reason,
+            restored_from: row.restored_from,
+        }
+    }
+}
+
+/// Lists the versions of a record; await it.
+///
+/// Gives up to [`limit`](History::limit) versions, newest first unless
+/// [`oldest_first`](History::oldest_first).
+#[derive(Debug)]
+#[must_use = "a read does nothing until it is awaited"]
+pub struct History<'a> {
+    collection: &'a Collection,
+    id: Result<RecordId, Error>,
+    from: Option<u64>,
+    direction: Direction,
+    limit: usize,
+}
+
+/// Lists the commits of a collection; await it.
+///
+/// Gives up to [`limit`](Changes::limit) versions in commit order.
+#[derive(Debug)]
+#[must_use = "a read does nothing until it is awaited"]
+pub struct Changes<'a> {
+    collection: &'a Collection,
+    after: Option<u64>,
+    limit: usize,
+}
+
+impl Collection {
+    /// The versions of a record, deleted and purged records included: who did
+    /// what, when and why.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](crate::ErrorKind::NotFound) if there never was such a record.
+    pub fn history(&self, id: impl IntoId) -> History<'_> {
+        History {
+            collection: self,
+            id: id.into_id(),
+            from: None,
+            direction: Direction::Descending,
+            limit: 100,
+        }
+    }
+
+    /// Every commit of the collection after the one with this `cv` (`None`:
+    /// from the first), in order and without gaps but for what was removed for
+    /// good.
+    ///
+    /// To follow a collection, ask again with the last `cv` seen.
+    pub fn changes(&self, after: impl Into<Option<u64>>) -> Changes<'_> {
+        Changes {
+            collection: self,
+            after: after.into(),
+            limit: 100,
+        }
+    }
+
+    /// What turns version `from` of a record into version `to`, as RFC 6902
+    /// operations on the document.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](crate::ErrorKind::NotFound) if there is no such version,
+    /// [`Pruned`](crate::ErrorKind::Pruned) if retention removed one.
+    pub async fn diff(
+        &self,
+        id: impl IntoId,
+        from: u64,
+        to: u64,
+    ) -> Result<Vec<PatchOp>, Error> {
+        let shared = &self.shared;
+        let id = id.into_id().map_err(|e| e.during(&shared.doing("diff", None)))?;
+        let read = async {
+            let from = shared.document_of(&id, from).await?;
+            let to = shared.document_of(&id, to).await?;
+            Ok(diff(&from, &to))
+        };
+        read.await
+            .map_err(|e: Error| e.during(&shared.doing("diff", Some(&id))))
+    }
+}
+
+impl crate::collection::Shared {
+    /// The document of one version.
+    pub(crate) async fn document_of(
+        &self,
+        id: &RecordId,
+        ov: u64,
+    ) -> Result<serde_json::Value, Error> {
+        let row = self.version(id, ov).await?;
+        if row.op == Op::Purge {
+            return Err(not_found());
+        }
+        self.load(row).await?.whole()
+    }
+}
+
+impl History<'_> {
+    /// Begins at this `ov` (inclusive).
+    pub fn from(mut self, ov: u64) -> Self {
+        self.from = Some(ov);
+        self
+    }
+
+    /// Lists the oldest version first.
+    pub fn oldest_first(mut self) -> Self {
+        self.direction = Direction::Ascending;
+        self
+    }
+
+    /// At most this many versions: 100 by default, at most 1,000.
+    pub fn limit(mut self, limit: usize) -> Self {
+        self.limit = limit.min(MAX_PAGE);
+        self
+    }
+}
+
+impl<'a> IntoFuture for History<'a> {
+    type Output = Result<Vec<Version>, Error>;
+    type IntoFuture = BoxFuture<'a, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let shared = &self.collection.shared;
+            let id = self.id.map_err(|e| e.during(&shared.doing("history", None)))?;
+            let catalog = &shared.database.catalog;
+            let read = async {
+                let rows = catalog
+                    .history(&shared.name, &id, self.from, self.direction, self.limit)
+                    .await?;
+                if rows.is_empty() && catalog.head(&shared.name, &id, Bodies::Omit).await?.is_none()
+                {
+                    return Err(not_found());
+                }
+                Ok(rows.into_iter().map(Version::of).collect())
+            };
+            read.await
+                .map_err(|e: Error| e.during(&shared.doing("history", Some(&id))))
+        })
+    }
+}
+
+impl Changes<'_> {
+    /// At most this many commits: 100 by default, at most 1,000.
+    pub fn limit(mut self, limit: usize) -> Self {
+        self.limit = limit.min(MAX_PAGE);
+        self
+    }
+}
+
+impl<'a> IntoFuture for Changes<'a> {
+    type Output = Result<Vec<Version>, Error>;
+    type IntoFuture = BoxFuture<'a, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let shared = &self.collection.shared;
+            let from = self.after.map_or(0, |after| after.saturating_add(1));
+            let catalog = &shared.database.catalog;
+            let rows = catalog.rows(&shared.name, from, self.limit, Bodies::Omit).await;
+            let rows = rows.map_err(|e| Error::from(e).during(&shared.doing("changes", None)))?;
+            Ok(rows.into_iter().map(Version::of).collect())
+        })
+    }
+}

@@ -1,0 +1,621 @@
+//! Writing many records: one outcome each, and all through the one write path.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    future::IntoFuture,
+    time::Instant,
+};
+
+use futures::future::BoxFuture;
+use serde::Serialize;
+use serde_json::Value;
+use xronox_model::{
+    Imported, IndexSpec, Invalid, Lineage, Op, Path, RecordId, SystemChange, UniqueKey,
+};
+use xronox_store::{Expect, Indexes, Mutation, Outcome, Presence, Refusal};
+
+use crate::{
+    Collection, Error, ErrorKind, IntoDocument, Written,
+    collection::Shared,
+    database::Database,
+    engine::{
+        attribution::{Attribution, attributed},
+        committer::Pending,
+        prepare::{Canonical, canonical},
+        write::{Draft, contended, refused},
+    },
+};
+
+/// Records prepared and queued together.
+const CHUNK: usize = 250;
+/// Chunks under way at a time.
+const CHUNKS_AHEAD: usize = 4;
+/// How often a record is tried again because others were at it too.
+const MAX_TRIES: u32 = 100;
+
+/// Creates many records; await it.
+///
+/// Gives one outcome a document, in their order. They are not one
+/// transaction: a record that is refused leaves the others alone.
+#[derive(Debug)]
+#[must_use = "nothing is written until it is awaited"]
+pub struct CreateMany<'a> {
+    collection: &'a Collection,
+    documents: Vec<Result<Value, Error>>,
+    pub(crate) attribution: Attribution,
+    pub(crate) broken: Option<Error>,
+}
+
+/// Brings records in from elsewhere, creating or updating as need be.
+///
+/// Made with [`Collection::import`]; begin with [`start`](Import::start).
+#[derive(Debug)]
+#[must_use = "an import does nothing before it is started"]
+pub struct Import<'a> {
+    collection: &'a Collection,
+    key: Option<Path>,
+    id: Option<Path>,
+    created: Option<Path>,
+    updated: Option<Path>,
+    pub(crate) attribution: Attribution,
+    pub(crate) broken: Option<Error>,
+}
+
+/// An import under way: [`add`](Importer::add) records, then
+/// [`finish`](Importer::finish). Memory stays bounded however many there are.
+///
+/// Records are committed in the order in which they were added. Dropping it
+/// keeps what is committed already, and commits what is queued.
+#[derive(Debug)]
+pub struct Importer<'a> {
+    import: Import<'a>,
+    chunk: Vec<Item>,
+    /// Keys of records that are queued but not yet committed.
+    in_flight: HashMap<String, (RecordId, usize)>,
+    waiting: VecDeque<Waiting>,
+    report: ImportReport,
+    added: u64,
+}
+
+/// What an import did. As JSON `{ created, updated, unchanged }`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ImportReport {
+    /// Records that are new.
+    pub created: u64,
+    /// Records that have a new version.
+    pub updated: u64,
+    /// Records that were there just so.
+    pub unchanged: u64,
+}
+
+impl ImportReport {
+    /// All records.
+    pub fn total(&self) -> u64 {
+        self.created + self.updated + self.unchanged
+    }
+}
+
+attributed!(CreateMany);
+attributed!(Import);
+
+impl Collection {
+    /// Creates a record for each document, under new ids.
+    ///
+    /// # Errors
+    ///
+    /// The outer result fails only as a whole
+    /// ([`Unavailable`](ErrorKind::Unavailable), [`Closed`](ErrorKind::Closed));
+    /// what is wrong with one document ([`create`](Self::create) lists it) is
+    /// in its own outcome.
+    pub fn create_many<I>(&self, documents: I) -> CreateMany<'_>
+    where
+        I: IntoIterator,
+        I::Item: IntoDocument,
+    {
+        CreateMany {
+            collection: self,
+            documents: documents
+                .into_iter()
+                .map(IntoDocument::into_document)
+                .collect(),
+            attribution: Attribution::default(),
+            broken: None,
+        }
+    }
+
+    /// Brings records in from elsewhere. See [`Import`].
+    pub fn import(&self) -> Import<'_> {
+        Import {
+            collection: self,
+            key: None,
+            id: None,
+            created: None,
+            updated: None,
+            attribution: Attribution::default(),
+            broken: None,
+        }
+    }
+}
+
+impl<'a> Import<'a> {
+    /// Makes this field a unique key of the collection: a record that has a
+    /// key already held updates the holder. Records without the field are new.
+    pub fn key(mut self, field: Path) -> Self {
+        self.key = Some(field);
+        self
+    }
+
+    /// Takes the record's id from this field: text, or an integer in decimal.
+    /// A record with the id of a live one updates it. The field stays in the
+    /// document, unless it is `_id`.
+    pub fn id_from(mut self, field: Path) -> Self {
+        self.id = Some(field);
+        self
+    }
+
+    /// Moves this field (an RFC 3339 time) to `_system.imported.createdAt`.
+    pub fn created_from(mut self, field: Path) -> Self {
+        self.created = Some(field);
+        self
+    }
+
+    /// Moves this field (an RFC 3339 time) to `_system.imported.updatedAt`.
+    pub fn updated_from(mut self, field: Path) -> Self {
+        self.updated = Some(field);
+        self
+    }
+
+    /// Begins the import; where it has a key, indexes what is there first.
+    ///
+    /// # Errors
+    ///
+    /// [`AlreadyExists`](ErrorKind::AlreadyExists) if two live records share
+    /// a key already, [`Unavailable`](ErrorKind::Unavailable).
+    pub async fn start(mut self) -> Result<Importer<'a>, Error> {
+        let shared = &self.collection.shared;
+        if let Some(error) = self.broken.take() {
+            return Err(error.during(&shared.doing("import", None)));
+        }
+        self.attribution.check()?;
+        if let Some(key) = &self.key {
+            shared
+                .ensure_index(&IndexSpec::unique(vec![key.clone()]))
+                .await
+                .map_err(|e| e.during(&shared.doing("import", None)))?;
+        }
+        Ok(Importer {
+            import: self,
+            chunk: Vec::with_capacity(CHUNK),
+            in_flight: HashMap::new(),
+            waiting: VecDeque::new(),
+            report: ImportReport::default(),
+            added: 0,
+        })
+    }
+}
+
+/// One record of a bulk write.
+#[derive(Debug, Clone)]
+struct Item {
+    position: u64,
+    id: Option<RecordId>,
+    document: Canonical,
+    imported: Option<Imported>,
+}
+
+/// A chunk that is queued.
+#[derive(Debug)]
+struct Waiting {
+    items: Vec<(Item, RecordId)>,
+    keys: Vec<String>,
+    pending: Pending,
+}
+
+impl Importer<'_> {
+    /// Adds a record. Waits while too many are under way.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](ErrorKind::Invalid) naming the field and the position of
+    /// the record (from 1), or whatever refused an earlier one. What was added
+    /// before is or will be committed.
+    pub async fn add(&mut self, document: impl IntoDocument) -> Result<(), Error> {
+        self.added += 1;
+        let position = self.added;
+        let item = document
+            .into_document()
+            .and_then(|document| self.item(position, document));
+        let item = item.map_err(|e| self.at(e, position))?;
+        self.chunk.push(item);
+        if self.chunk.len() == CHUNK {
+            self.flush().await?;
+        }
+        Ok(())
+    }
+
+    /// What has been committed so far.
+    pub fn report(&self) -> ImportReport {
+        self.report
+    }
+
+    /// Commits the rest and gives the sum.
+    ///
+    /// # Errors
+    ///
+    /// Whatever refused a record; the others are committed.
+    pub async fn finish(mut self) -> Result<ImportReport, Error> {
+        self.flush().await?;
+        while let Some(waiting) = self.waiting.pop_front() {
+            self.take(waiting).await?;
+        }
+        Ok(self.report)
+    }
+
+    fn shared(&self) -> &Shared {
+        &self.import.collection.shared
+    }
+
+    fn at(&self, error: Error, position: u64) -> Error {
+        error
+            .prefixed(&format!("record {position}"))
+            .during(&self.shared().doing("import", None))
+    }
+
+    fn item(&self, position: u64, mut document: Value) -> Result<Item, Error> {
+        let import = &self.import;
+        let id = match &import.id {
+            None => None,
+            Some(path) => Some(id_at(&document, path)?),
+        };
+        let mut time = |path: &Option<Path>| -> Result<Option<xronox_model::Timestamp>, Error> {
+            let Some(path) = path else { return Ok(None) };
+            match take_at(&mut document, path) {
+                None | Some(Value::Null) => Ok(None),
+                Some(Value::String(text)) => text.parse().map(Some).map_err(|e: Invalid| {
+                    Invalid::at(path.to_string(), e.message()).into()
+                }),
+                Some(_) => Err(Invalid::at(path.to_string(), "not a time").into()),
+            }
+        };
+        let created_at = time(&import.created)?;
+        let updated_at = time(&import.updated)?;
+        let imported = (created_at.is_some() || updated_at.is_some()).then_some(Imported {
+            created_at,
+            updated_at,
+        });
+        Ok(Item {
+            position,
+            id,
+            document: canonical(document, self.shared().rules.max_bytes)?,
+            imported,
+        })
+    }
+
+    /// Queues the chunk.
+    async fn flush(&mut self) -> Result<(), Error> {
+        let chunk = std::mem::take(&mut self.chunk);
+        if chunk.is_empty() {
+            return Ok(());
+        }
+        while self.waiting.len() >= CHUNKS_AHEAD {
+            if let Some(waiting) = self.waiting.pop_front() {
+                self.take(waiting).await?;
+            }
+        }
+        let shared = std::sync::Arc::clone(&self.import.collection.shared);
+        let indexes = shared.indexes().await?;
+        let spec = self.import.key.clone().map(|key| IndexSpec::unique(vec![key]));
+        let mut mutations = Vec::with_capacity(chunk.len());
+        let mut items = Vec::with_capacity(chunk.len());
+        let mut keys = Vec::new();
+        let mut put_at: Option<Instant> = None;
+        for item in chunk {
+            let position = item.position;
+            let target = self.target(&item, spec.as_ref()).await;
+            let (id, known, key) = target.map_err(|e| self.at(e, position))?;
+            if let Some(key) = key {
+                self.in_flight.entry(key.clone()).or_insert((id.clone(), 0)).1 += 1;
+                keys.push(key);
+            }
+            let prepared = shared
+                .bulk_mutation(&self.import.attribution, &item, &id, known, &indexes)
+                .await;
+            let (mutation, put) = prepared.map_err(|e| self.at(e, position))?;
+            put_at = put_at.or(put);
+            mutations.push(mutation);
+            items.push((item, id));
+        }
+        let pending = shared.committer().submit(indexes.epoch, mutations, put_at).await?;
+        self.waiting.push_back(Waiting {
+            items,
+            keys,
+            pending,
+        });
+        Ok(())
+    }
+
+    /// Which record an item is: its id, whether it is there already, and the
+    /// key under which later items of this import find it.
+    async fn target(
+        &self,
+        item: &Item,
+        spec: Option<&IndexSpec>,
+    ) -> Result<(RecordId, bool, Option<String>), Error> {
+        let shared = self.shared();
+        let catalog = &shared.database.catalog;
+        let key = match spec {
+            Some(spec) => UniqueKey::of(&item.document.document, spec)?,
+            None => None,
+        };
+        let name = match (&key, &item.id) {
+            (Some(key), _) => Some(key.key.clone()),
+            (None, Some(id)) => Some(format!("id {id}")),
+            (None, None) => None,
+        };
+        if let Some((id, _)) = name.as_ref().and_then(|name| self.in_flight.get(name)) {
+            return Ok((id.clone(), true, name));
+        }
+        if let Some(key) = &key
+            && let Some(holder) = catalog.lookup_unique(&shared.name, key).await?
+        {
+            return Ok((holder, true, name));
+        }
+        match &item.id {
+            None => Ok((shared.database.new_id(), false, name)),
+            Some(id) => {
+                let head = catalog
+                    .head(&shared.name, id, xronox_store::Bodies::Omit)
+                    .await?;
+                let known = head.is_some_and(|head| head.op != Op::Purge);
+                Ok((id.clone(), known, name))
+            }
+        }
+    }
+
+    /// Counts a chunk's outcomes; what others came between is tried again.
+    async fn take(&mut self, waiting: Waiting) -> Result<(), Error> {
+        let Waiting { items, keys, pending } = waiting;
+        let shared = std::sync::Arc::clone(&self.import.collection.shared);
+        let outcomes = shared.sort_out(pending.answer().await).await?;
+        let mut again = Vec::new();
+        match outcomes {
+            None => again = items,
+            Some(outcomes) => {
+                for ((item, id), outcome) in items.into_iter().zip(outcomes) {
+                    match outcome {
+                        Outcome::Committed(commit) => self.count(&Written::of(commit, false)),
+                        Outcome::Unchanged(commit) => self.count(&Written::of(commit, true)),
+                        Outcome::Refused(_) => again.push((item, id)),
+                        Outcome::Done { .. } => {}
+                    }
+                }
+            }
+        }
+        for key in keys {
+            if let Some((_, count)) = self.in_flight.get_mut(&key) {
+                *count -= 1;
+                if *count == 0 {
+                    self.in_flight.remove(&key);
+                }
+            }
+        }
+        for (item, _) in again {
+            let position = item.position;
+            let written = self.one(item).await;
+            let written = written.map_err(|e| self.at(e, position))?;
+            self.count(&written);
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, written: &Written) {
+        match (written.unchanged, written.op) {
+            (true, _) => self.report.unchanged += 1,
+            (false, Op::Create) => self.report.created += 1,
+            (false, _) => self.report.updated += 1,
+        }
+    }
+
+    /// Writes one record by itself, finding out each time what it is now.
+    async fn one(&self, item: Item) -> Result<Written, Error> {
+        let shared = self.shared();
+        let spec = self.import.key.clone().map(|key| IndexSpec::unique(vec![key]));
+        let mut last = None;
+        for _ in 0..MAX_TRIES {
+            let indexes = shared.indexes().await?;
+            let (id, known, _) = self.target(&item, spec.as_ref()).await?;
+            let (mutation, put_at) = shared
+                .bulk_mutation(&self.import.attribution, &item, &id, known, &indexes)
+                .await?;
+            let committer = shared.committer();
+            let pending = committer.submit(indexes.epoch, vec![mutation], put_at).await?;
+            let Some(outcomes) = shared.sort_out(pending.answer().await).await? else {
+                continue;
+            };
+            match outcomes.into_iter().next() {
+                Some(Outcome::Committed(commit)) => return Ok(Written::of(commit, false)),
+                Some(Outcome::Unchanged(commit)) => return Ok(Written::of(commit, true)),
+                // Somebody was faster: the record is there now, or gone.
+                Some(Outcome::Refused(
+                    refusal @ (Refusal::AlreadyExists | Refusal::Taken(_) | Refusal::NotFound),
+                )) => last = Some(refusal),
+                Some(Outcome::Refused(refusal)) => return Err(refused(refusal)),
+                Some(Outcome::Done { .. }) | None => {}
+            }
+        }
+        Err(last.map_or_else(contended, refused))
+    }
+}
+
+impl Shared {
+    async fn bulk_mutation(
+        &self,
+        attribution: &Attribution,
+        item: &Item,
+        id: &RecordId,
+        known: bool,
+        indexes: &Indexes,
+    ) -> Result<(Mutation, Option<Instant>), Error> {
+        let draft = Draft {
+            id,
+            op: if known { Op::Update } else { Op::Create },
+            expect: Expect {
+                state: if known { Presence::Live } else { Presence::Absent },
+                ov: None,
+            },
+            attribution,
+            change: SystemChange {
+                function_ids: Vec::new(),
+                lineage: Lineage::default(),
+                imported: item.imported.clone(),
+            },
+            idempotency: None,
+            skip_unchanged: true,
+        };
+        let attempt = Database::new_attempt();
+        let prepared = self.prepare(&item.document, indexes, id, 0, attempt).await?;
+        let put_at = prepared.put_at;
+        Ok((self.append_prepared(&draft, attempt, prepared), put_at))
+    }
+}
+
+impl<'a> IntoFuture for CreateMany<'a> {
+    type Output = Result<Vec<Result<Written, Error>>, Error>;
+    type IntoFuture = BoxFuture<'a, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let collection = self.collection;
+            let shared = &collection.shared;
+            let doing = shared.doing("create_many", None);
+            if let Some(error) = self.broken {
+                return Err(error.during(&doing));
+            }
+            self.attribution.check()?;
+            let mut results = Vec::with_capacity(self.documents.len());
+            let mut waiting: VecDeque<(Vec<(usize, Item, RecordId)>, Pending)> = VecDeque::new();
+            let mut documents = self.documents.into_iter().peekable();
+            while documents.peek().is_some() || !waiting.is_empty() {
+                if documents.peek().is_none() || waiting.len() >= CHUNKS_AHEAD {
+                    if let Some((items, pending)) = waiting.pop_front() {
+                        shared
+                            .collect(items, pending, &self.attribution, &mut results)
+                            .await
+                            .map_err(|e| e.during(&doing))?;
+                    }
+                    continue;
+                }
+                let indexes = shared.indexes().await.map_err(|e| e.during(&doing))?;
+                let mut mutations = Vec::with_capacity(CHUNK);
+                let mut items = Vec::with_capacity(CHUNK);
+                let mut put_at = None;
+                for document in documents.by_ref().take(CHUNK) {
+                    let at = results.len();
+                    let prepared = shared.prepare_new(document, &self.attribution, &indexes).await;
+                    match prepared {
+                        Err(error) => results.push(Err(error.during(&doing))),
+                        Ok((item, id, mutation, put)) => {
+                            // Replaced once the outcome is known.
+                            results.push(Err(Error::new(ErrorKind::Unavailable, "not committed")));
+                            put_at = put_at.or(put);
+                            mutations.push(mutation);
+                            items.push((at, item, id));
+                        }
+                    }
+                }
+                if !mutations.is_empty() {
+                    let committer = shared.committer();
+                    let pending = committer.submit(indexes.epoch, mutations, put_at).await?;
+                    waiting.push_back((items, pending));
+                }
+            }
+            Ok(results)
+        })
+    }
+}
+
+impl Shared {
+    async fn prepare_new(
+        &self,
+        document: Result<Value, Error>,
+        attribution: &Attribution,
+        indexes: &Indexes,
+    ) -> Result<(Item, RecordId, Mutation, Option<Instant>), Error> {
+        let item = Item {
+            position: 0,
+            id: None,
+            document: canonical(document?, self.rules.max_bytes)?,
+            imported: None,
+        };
+        let id = self.database.new_id();
+        let (mutation, put_at) = self
+            .bulk_mutation(attribution, &item, &id, false, indexes)
+            .await?;
+        Ok((item, id, mutation, put_at))
+    }
+
+    async fn collect(
+        &self,
+        items: Vec<(usize, Item, RecordId)>,
+        pending: Pending,
+        attribution: &Attribution,
+        results: &mut [Result<Written, Error>],
+    ) -> Result<(), Error> {
+        let mut answer = self.sort_out(pending.answer().await).await?;
+        for _ in 0..MAX_TRIES {
+            if let Some(outcomes) = answer {
+                for ((at, ..), outcome) in items.iter().zip(outcomes) {
+                    results[*at] = match outcome {
+                        Outcome::Committed(commit) => Ok(Written::of(commit, false)),
+                        Outcome::Unchanged(commit) => Ok(Written::of(commit, true)),
+                        Outcome::Refused(refusal) => Err(refused(refusal)),
+                        Outcome::Done { .. } => continue,
+                    };
+                }
+                return Ok(());
+            }
+            // The indexes changed in between: make the keys anew.
+            let indexes = self.indexes().await?;
+            let mut mutations = Vec::with_capacity(items.len());
+            let mut put_at = None;
+            for (_, item, id) in &items {
+                let (mutation, put) = self
+                    .bulk_mutation(attribution, item, id, false, &indexes)
+                    .await?;
+                put_at = put_at.or(put);
+                mutations.push(mutation);
+            }
+            let pending = self.committer().submit(indexes.epoch, mutations, put_at).await?;
+            answer = self.sort_out(pending.answer().await).await?;
+        }
+        Err(contended())
+    }
+}
+
+fn id_at(document: &Value, path: &Path) -> Result<RecordId, Error> {
+    let found = path
+        .segments()
+        .iter()
+        .try_fold(document, |at, segment| at.get(segment));
+    match found {
+        Some(Value::String(text)) => Ok(text.parse().map_err(|e: Invalid| {
+            Invalid::at(path.to_string(), e.message())
+        })?),
+        Some(Value::Number(n)) if n.is_i64() || n.is_u64() => Ok(n.to_string().parse()?),
+        Some(Value::Object(object)) if object.len() == 1 => match object.get("$oid") {
+            Some(Value::String(text)) => Ok(text.parse()?),
+            _ => Err(Invalid::at(path.to_string(), "not an id").into()),
+        },
+        _ => Err(Invalid::at(path.to_string(), "not an id").into()),
+    }
+}
+
+/// Takes a property out of a document.
+fn take_at(document: &mut Value, path: &Path) -> Option<Value> {
+    let (last, parents) = path.segments().split_last()?;
+    let parent = parents
+        .iter()
+        .try_fold(document, |at, segment| at.get_mut(segment))?;
+    parent.as_object_mut()?.remove(last)
+}

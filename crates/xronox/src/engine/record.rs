@@ -1,0 +1,170 @@
+//! A record as it was in one version.
+
+use bytes::Bytes;
+use serde::{Serialize, Serializer, de::DeserializeOwned};
+use serde_json::Value;
+use xronox_model::{Invalid, Op, Projection, RecordId, Sha256, SystemFields, Timestamp, VersionRow};
+
+use crate::{Error, ErrorKind};
+
+/// A record as it was in one version: the application's document, with `_id`
+/// and `_system` beside it.
+///
+/// As JSON (and through [`Serialize`]) it is the document with `_id` and
+/// `_system { ov, cv, insertedAt, updatedAt, deletedAt, deleted, functionIds,
+/// parentId?, parentCollection?, originId?, originCollection?, creator?,
+/// updater?, imported? }`, or what a projection left of that.
+#[derive(Debug, Clone)]
+pub struct Record {
+    row: VersionRow,
+    content: Content,
+}
+
+#[derive(Debug, Clone)]
+enum Content {
+    /// The canonical bytes of the document.
+    Whole(Bytes),
+    /// What a projection left of the record.
+    Part(Value),
+}
+
+impl Record {
+    pub(crate) fn new(row: VersionRow, canonical: Bytes) -> Self {
+        Self {
+            row,
+            content: Content::Whole(canonical),
+        }
+    }
+
+    /// The same record with nothing but what the projection shows.
+    pub(crate) fn project(self, projection: &Projection) -> Result<Self, Error> {
+        if projection.is_everything() {
+            return Ok(self);
+        }
+        let part = projection.apply(&self.try_json()?);
+        Ok(Self {
+            row: self.row,
+            content: Content::Part(part),
+        })
+    }
+
+    /// The record's id.
+    pub fn id(&self) -> &RecordId {
+        &self.row.id
+    }
+
+    /// The record's version, counted from 0.
+    pub fn ov(&self) -> u64 {
+        self.row.ov
+    }
+
+    /// The collection's version that this version was committed as.
+    pub fn cv(&self) -> u64 {
+        self.row.cv
+    }
+
+    /// When this version was committed.
+    pub fn at(&self) -> Timestamp {
+        self.row.at
+    }
+
+    /// What this version did.
+    pub fn op(&self) -> Op {
+        self.row.op
+    }
+
+    /// Whether the record is deleted in this version.
+    pub fn deleted(&self) -> bool {
+        self.row.system.deleted()
+    }
+
+    /// The system fields that versions hand on.
+    pub fn system(&self) -> &SystemFields {
+        &self.row.system
+    }
+
+    /// SHA-256 of the document's canonical form.
+    pub fn sha256(&self) -> Option<Sha256> {
+        self.row.body.as_ref().map(|body| body.sha256)
+    }
+
+    /// The canonical JSON of the application's document, without `_id` and
+    /// `_system`; `None` if a projection left only a part of it.
+    pub fn bytes(&self) -> Option<&Bytes> {
+        match &self.content {
+            Content::Whole(bytes) => Some(bytes),
+            Content::Part(_) => None,
+        }
+    }
+
+    /// The application's document (or what a projection left of it), without
+    /// `_id` and `_system`.
+    pub fn document(&self) -> Value {
+        let mut document = match &self.content {
+            Content::Whole(bytes) => parse(bytes).unwrap_or(Value::Null),
+            Content::Part(part) => part.clone(),
+        };
+        if let Value::Object(fields) = &mut document {
+            fields.remove("_id");
+            fields.remove("_system");
+        }
+        document
+    }
+
+    /// The record as JSON, `_id` and `_system` included.
+    pub fn json(&self) -> Value {
+        self.try_json().unwrap_or(Value::Null)
+    }
+
+    fn try_json(&self) -> Result<Value, Error> {
+        let mut document = match &self.content {
+            Content::Whole(bytes) => parse(bytes)?,
+            Content::Part(part) => return Ok(part.clone()),
+        };
+        if let Value::Object(fields) = &mut document {
+            fields.insert("_id".to_owned(), Value::from(self.row.id.to_string()));
+            fields.insert("_system".to_owned(), self.row.system_object());
+        }
+        Ok(document)
+    }
+
+    /// The application's document as a type of its own.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](ErrorKind::Invalid) if the document is not of that type.
+    pub fn to<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        let wrong = |error: serde_json::Error| {
+            Error::from(Invalid::at("", format!("not of the type asked for: {error}")))
+        };
+        match &self.content {
+            Content::Whole(bytes) => serde_json::from_slice(bytes).map_err(wrong),
+            Content::Part(_) => serde_json::from_value(self.document()).map_err(wrong),
+        }
+    }
+
+
+    /// The document of a whole record; verified bytes always parse.
+    pub(crate) fn whole(&self) -> Result<Value, Error> {
+        match &self.content {
+            Content::Whole(bytes) => parse(bytes),
+            Content::Part(part) => Ok(part.clone()),
+        }
+    }
+}
+
+impl Serialize for Record {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.json().serialize(serializer)
+    }
+}
+
+/// Parses canonical bytes.
+pub(crate) fn parse(canonical: &[u8]) -> Result<Value, Error> {
+    serde_json::from_slice(canonical).map_err(|_| {
+        Error::new(
+            ErrorKind::Corrupt,
+            "a stored document with a good checksum is not JSON",
+        )
+    })
+}

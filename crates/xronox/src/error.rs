@@ -1,0 +1,186 @@
+//! The one error of the library.
+
+use std::fmt;
+
+use xronox_model::{Attempt, CollectionName, Invalid, RecordId};
+use xronox_store::StoreError;
+
+/// What went wrong, with a [kind](ErrorKind) to branch on.
+///
+/// The message names the operation, the collection and the id, never a secret
+/// and never anybody's data. Unless the kind is
+/// [`Indeterminate`](ErrorKind::Indeterminate), nothing was written.
+#[derive(Debug, thiserror::Error)]
+pub struct Error {
+    kind: ErrorKind,
+    message: String,
+    #[source]
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// What a caller can do about an [`Error`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// There is no such record, version or collection.
+    NotFound,
+    /// The id or a unique key is taken.
+    AlreadyExists,
+    /// The record is not at the expected version; read it and try again.
+    Conflict {
+        /// The expected `ov`.
+        expected: u64,
+        /// The record's `ov`.
+        actual: u64,
+    },
+    /// The record is deleted.
+    Deleted,
+    /// Retention removed the version.
+    Pruned,
+    /// The input is wrong; the message says where.
+    Invalid,
+    /// The handle may not do that.
+    Forbidden,
+    /// No such tenant is configured.
+    UnknownTenant,
+    /// The configuration or the backend cannot do that.
+    Unsupported,
+    /// Storage is busy, full or out of reach. Try again.
+    Unavailable,
+    /// The commit may or may not have happened; ask
+    /// [`outcome`](crate::Collection::outcome).
+    Indeterminate {
+        /// The record.
+        id: RecordId,
+        /// The write.
+        attempt: Attempt,
+    },
+    /// Stored data is not what was written.
+    Corrupt,
+    /// The configuration is wrong.
+    Config,
+    /// The store was closed.
+    Closed,
+}
+
+impl ErrorKind {
+    /// The name of the kind, such as `NotFound`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::NotFound => "NotFound",
+            Self::AlreadyExists => "AlreadyExists",
+            Self::Conflict { .. } => "Conflict",
+            Self::Deleted => "Deleted",
+            Self::Pruned => "Pruned",
+            Self::Invalid => "Invalid",
+            Self::Forbidden => "Forbidden",
+            Self::UnknownTenant => "UnknownTenant",
+            Self::Unsupported => "Unsupported",
+            Self::Unavailable => "Unavailable",
+            Self::Indeterminate { .. } => "Indeterminate",
+            Self::Corrupt => "Corrupt",
+            Self::Config => "Config",
+            Self::Closed => "Closed",
+        }
+    }
+}
+
+impl Error {
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            source: None,
+        }
+    }
+
+    /// The error of a commit that several callers waited for.
+    pub(crate) fn shared(error: std::sync::Arc<StoreError>) -> Self {
+        Self {
+            kind: kind_of(&error),
+            message: error.to_string(),
+            source: Some(Box::new(error)),
+        }
+    }
+
+    /// What a caller can do about it.
+    pub fn kind(&self) -> &ErrorKind {
+        &self.kind
+    }
+
+    /// The same, with where it happened in front of the message.
+    pub(crate) fn prefixed(mut self, place: &str) -> Self {
+        self.message = format!("{place}: {}", self.message);
+        self
+    }
+
+    /// The same, with what was being done in front of the message.
+    pub(crate) fn during(mut self, doing: &Doing<'_>) -> Self {
+        self.message = format!("{doing}: {}", self.message);
+        self
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl From<Invalid> for Error {
+    fn from(invalid: Invalid) -> Self {
+        Self {
+            kind: ErrorKind::Invalid,
+            message: invalid.to_string(),
+            source: Some(Box::new(invalid)),
+        }
+    }
+}
+
+impl From<xronox_model::json::JsonError> for Error {
+    fn from(error: xronox_model::json::JsonError) -> Self {
+        Self {
+            kind: ErrorKind::Invalid,
+            message: error.to_string(),
+            source: Some(Box::new(error)),
+        }
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        Self {
+            kind: kind_of(&error),
+            message: error.to_string(),
+            source: Some(Box::new(error)),
+        }
+    }
+}
+
+fn kind_of(error: &StoreError) -> ErrorKind {
+    match error {
+        StoreError::Corrupt(_) => ErrorKind::Corrupt,
+        StoreError::Refused(_) => ErrorKind::Invalid,
+        StoreError::Unsupported(_) => ErrorKind::Unsupported,
+        StoreError::Closed => ErrorKind::Closed,
+        _ => ErrorKind::Unavailable,
+    }
+}
+
+/// What is being done, for messages.
+#[derive(Clone, Copy)]
+pub(crate) struct Doing<'a> {
+    pub(crate) what: &'static str,
+    pub(crate) collection: &'a CollectionName,
+    pub(crate) id: Option<&'a RecordId>,
+}
+
+impl fmt::Display for Doing<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.what, self.collection)?;
+        match self.id {
+            Some(id) => write!(f, "/{id}"),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! A record store that never forgets a version.
+//!
+//! Hand it JSON records; it keeps every version of each, with who, when and
+//! why, and answers *what is it now*, *what was it then*, *what changed* and
+//! *put it back*. This page is a tour from nothing to time travel.
+//!
+//! # A store
+//!
+//! [`Config::dev`] is a folder: an embedded catalog and, beside it, files for
+//! large documents. ([`Config::memory`] is gone with the process.)
+//!
+//! ```
+//! use serde_json::json;
+//! use xronox::{Config, Xronox};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), xronox::Error> {
+//! # let folder = tempfile::tempdir().unwrap();
+//! let xronox = Xronox::open(Config::dev(folder.path())).await?;
+//! let orders = xronox.collection("orders")?;
+//! # xronox.close().await
+//! # }
+//! ```
+//!
+//! # Writing
+//!
+//! Every call is a builder that does its work when it is awaited. A write is
+//! durable when it returns: `ov` counts the versions of the record, `cv` the
+//! commits of the collection.
+//!
+//! ```
+//! # use serde_json::json;
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), xronox::Error> {
+//! # let xronox = xronox::Xronox::open(xronox::Config::memory()).await?;
+//! # let orders = xronox.collection("orders")?;
+//! let made = orders
+//!     .create(json!({ "customer": "acme", "total": 10, "note": "call first" }))
+//!     .actor("user:ann")
+//!     .reason("web shop")
+//!     .await?;
+//! assert_eq!((made.ov, made.cv), (0, 0));
+//!
+//! // Replace the document, or change parts of it by dotted paths.
+//! orders.update(&made.id, json!({ "customer": "acme", "total": 12 })).await?;
+//! orders
+//!     .patch(&made.id, json!({ "total": 15, "ship.to": "Rome", "$unset": ["note"] }))
+//!     .actor("job:pricing")
+//!     .await?;
+//!
+//! // A write that would change nothing writes nothing.
+//! let same = orders.patch(&made.id, json!({ "total": 15 })).await?;
+//! assert!(same.unchanged);
+//!
+//! // Whoever read version 1 must not overwrite version 2.
+//! let late = orders.update(&made.id, json!({})).expected_ov(1).await.unwrap_err();
+//! assert_eq!(late.kind(), &xronox::ErrorKind::Conflict { expected: 1, actual: 2 });
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Reading, now and then
+//!
+//! ```
+//! # use serde_json::json;
+//! use xronox::Moment;
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), xronox::Error> {
+//! # let xronox = xronox::Xronox::open(xronox::Config::memory()).await?;
+//! # let orders = xronox.collection("orders")?;
+//! # orders.create_with_id("o1", json!({ "total": 10 })).await?;
+//! # orders.patch("o1", json!({ "total": 12 })).await?;
+//! let now = orders.get_latest("o1").await?;
+//! assert_eq!(now.json()["total"], 12);
+//! assert_eq!(now.json()["_system"]["ov"], 1);
+//!
+//! // As it was in a version, after a commit, or at a time.
+//! assert_eq!(orders.get_version("o1", 0).await?.json()["total"], 10);
+//! assert_eq!(orders.get_as_of("o1", Moment::Cv(0)).await?.json()["total"], 10);
+//! let long_ago = orders.get_as_of("o1", "1999-12-31T23:59:59Z").await;
+//! assert_eq!(long_ago.unwrap_err().kind(), &xronox::ErrorKind::NotFound);
+//!
+//! // Straight into a type of your own.
+//! #[derive(serde::Deserialize)]
+//! struct Order {
+//!     total: u64,
+//! }
+//! assert_eq!(now.to::<Order>()?.total, 12);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Asking
+//!
+//! Filters are MongoDB's. Every query works as of the past too, and says which
+//! commit it saw.
+//!
+//! ```
+//! # use serde_json::json;
+//! use xronox::{Direction, Moment};
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), xronox::Error> {
+//! # let xronox = xronox::Xronox::open(xronox::Config::memory()).await?;
+//! # let orders = xronox.collection("orders")?;
+//! let made = orders
+//!     .create_many((0..100).map(|n| json!({ "n": n, "even": n % 2 == 0 })))
+//!     .await?;
+//! orders.delete(&made[98].as_ref().unwrap().id).await?;
+//!
+//! let page = orders
+//!     .query(json!({ "even": true, "n": { "$gte": 90 } }))
+//!     .sort("n", Direction::Descending)
+//!     .limit(2)
+//!     .await?;
+//! let found: Vec<_> = page.items.iter().map(|order| order.json()["n"].clone()).collect();
+//! assert_eq!(found, [json!(96), json!(94)]);
+//!
+//! let next = orders
+//!     .query(json!({ "even": true, "n": { "$gte": 90 } }))
+//!     .sort("n", Direction::Descending)
+//!     .after(page.cursor.unwrap())
+//!     .await?;
+//! assert_eq!(next.items.len(), 2);
+//!
+//! let before = orders.count(json!({ "even": true })).as_of(Moment::Cv(99)).await?;
+//! assert_eq!(before.count, 50);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What changed, and who
+//!
+//! ```
+//! # use serde_json::json;
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), xronox::Error> {
+//! # let xronox = xronox::Xronox::open(xronox::Config::memory()).await?;
+//! # let orders = xronox.collection("orders")?;
+//! orders.create_with_id("o1", json!({ "total": 10 })).actor("user:ann").await?;
+//! orders.patch("o1", json!({ "total": 12 })).actor("job:pricing").await?;
+//!
+//! let versions = orders.history("o1").await?;
+//! assert_eq!(versions[0].actor.as_ref().unwrap().to_string(), "job:pricing");
+//!
+//! let diff = orders.diff("o1", 0, 1).await?;
+//! assert_eq!(
+//!     serde_json::to_value(diff).unwrap(),
+//!     json!([{ "op": "replace", "path": "/total", "value": 12 }]),
+//! );
+//!
+//! let blame = orders.blame("o1").await?;
+//! assert_eq!((blame[0].path.to_string().as_str(), blame[0].version.ov), ("total", 1));
+//!
+//! // Every commit of the collection after one of them: ask again to follow it.
+//! assert_eq!(orders.changes(0).await?.len(), 1);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Putting it back
+//!
+//! Nothing is rolled back: a restore is a new version.
+//!
+//! ```
+//! # use serde_json::json;
+//! use xronox::Moment;
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), xronox::Error> {
+//! # let xronox = xronox::Xronox::open(xronox::Config::memory()).await?;
+//! # let orders = xronox.collection("orders")?;
+//! orders.create_with_id("o1", json!({ "total": 10 })).await?;
+//! orders.create_with_id("o2", json!({ "total": 20 })).await?;
+//! orders.patch("o1", json!({ "total": 0 })).await?;
+//! orders.delete("o2").await?;
+//!
+//! orders.restore_object("o1").to_ov(0).reason("wrong price").await?;
+//! assert_eq!(orders.get_latest("o1").await?.json()["total"], 10);
+//!
+//! // Or everything, as it was after the second commit.
+//! let report = orders.restore_collection(Moment::Cv(1)).await?;
+//! assert_eq!(report.restored, 1);
+//! assert_eq!(orders.get_latest("o2").await?.json()["total"], 20);
+//!
+//! // And every rule holds: see the report for which ones.
+//! assert!(orders.verify().await?.clean());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # When something is wrong
+//!
+//! There is one [`Error`]; branch on its [`kind`](Error::kind). Unless that is
+//! [`Indeterminate`](ErrorKind::Indeterminate), nothing was written.
+//!
+//! # Features
+//!
+//! - `sqlite` (on by default): the embedded catalog.
+
+mod collection;
+mod config;
+mod database;
+mod engine;
+mod error;
+mod input;
+mod store;
+
+pub use collection::Collection;
+pub use config::{
+    CollectionMap, Config, Idempotency, IndexSetting, PayloadSettings, Queries, Settings, Switch,
+    Unindexed, WriteOptimization,
+};
+pub use engine::{
+    attribution::IntoActor,
+    blame::Blame,
+    gc::{Gc, GcReport},
+    history::{Changes, History, Version},
+    import::{CreateMany, Import, ImportReport, Importer},
+    query::{Count, Counted, Cursor, IntoCursor, Page, Query, Records},
+    progress::Progress,
+    read::Get,
+    record::Record,
+    restore::{Listed, RestoreCollection, RestoreJob, RestoreObject, RestoreReport},
+    size::Size,
+    verify::{Damage, Rule, Verify, VerifyReport},
+    write::{Change, Create, Delete},
+    written::Written,
+};
+pub use error::{Error, ErrorKind};
+pub use input::{IntoDocument, IntoId, IntoMoment, IntoPath, Moment};
+pub use store::{Components, Xronox};
+pub use xronox_model::{
+    Attempt, CollectionName, Direction, Identity, Include, Op, PatchOp, Path, Projection, RecordId,
+    Sha256, Timestamp, json,
+};

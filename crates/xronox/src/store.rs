@@ -1,0 +1,215 @@
+//! Opening a store.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use parking_lot::Mutex;
+use xronox_model::{BucketRole, CollectionName};
+use xronox_store::{
+    Catalog, Clock, Documents, Gate, MemoryCatalog, MemoryDocuments, PayloadCache, Payloads, Space,
+    SystemClock,
+};
+
+use crate::{
+    Collection, Config, Error, Settings,
+    collection::Shared,
+    config::Storage,
+    database::Database,
+};
+
+/// The database of a store without tenants.
+const DATABASE: &str = "xronox_runtime_default";
+/// The name of its only storage space.
+const SPACE: &str = "local";
+
+/// An open store. Clones are the same store.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), xronox::Error> {
+/// use serde_json::json;
+/// use xronox::{Config, Xronox};
+///
+/// let xronox = Xronox::open(Config::memory()).await?;
+/// let orders = xronox.collection("orders")?;
+/// let made = orders.create(json!({ "total": 10 })).await?;
+/// assert_eq!(orders.get_latest(&made.id).await?.json()["total"], 10);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Xronox {
+    pub(crate) database: Arc<Database>,
+    /// The collections in use, each shared by all its handles. Not part of the
+    /// database, which they hold: a store without handles is let go.
+    collections: Arc<Mutex<HashMap<CollectionName, Arc<Shared>>>>,
+}
+
+/// The parts that a store is made of, for those who bring their own: tests
+/// with a clock of their own, stores behind other stores.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Components {
+    /// Where versions are kept.
+    pub catalog: Arc<dyn Catalog>,
+    /// Where plain documents (jobs, notes of the garbage collection) are kept.
+    pub documents: Arc<dyn Documents>,
+    /// Where large bodies are kept; without it all are in the catalog.
+    pub space: Option<Space>,
+    /// Where ids and graces take their time from.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Components {
+    /// Parts on the machine's clock.
+    pub fn new(
+        catalog: Arc<dyn Catalog>,
+        documents: Arc<dyn Documents>,
+        space: Option<Space>,
+    ) -> Self {
+        Self {
+            catalog,
+            documents,
+            space,
+            clock: Arc::new(SystemClock),
+        }
+    }
+}
+
+impl Xronox {
+    /// Opens the store that `config` describes, making it if it is not there.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) if a file cannot be
+    /// opened or written, [`Corrupt`](crate::ErrorKind::Corrupt) if one is
+    /// damaged, [`Unsupported`](crate::ErrorKind::Unsupported) if a newer
+    /// version wrote it, it lies on a network file system, or the backend is
+    /// not built in.
+    pub async fn open(config: Config) -> Result<Self, Error> {
+        let Config { storage, settings } = config;
+        match storage {
+            Storage::Memory => {
+                let clock = Arc::new(SystemClock);
+                Self::assemble(
+                    Components::new(
+                        Arc::new(MemoryCatalog::new(DATABASE, clock.clone())),
+                        Arc::new(MemoryDocuments::new(clock)),
+                        Some(Space::memory(SPACE)),
+                    ),
+                    settings,
+                )
+            }
+            Storage::Folder(path) => Self::open_folder(&path, settings).await,
+        }
+    }
+
+    /// Puts a store together from parts.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](crate::ErrorKind::Invalid) if the parts do not fit.
+    pub fn assemble(components: Components, settings: Settings) -> Result<Self, Error> {
+        let Components {
+            catalog,
+            documents,
+            space,
+            clock,
+        } = components;
+        let payloads = match space {
+            None => Payloads::inline_only(),
+            Some(space) => {
+                let home = space.name().to_owned();
+                let cache = PayloadCache::new(settings.payloads.cache_bytes);
+                Payloads::new([space], Some(home), cache)?
+            }
+        };
+        Ok(Self {
+            database: Database::new(catalog, documents, payloads, Arc::new(settings), clock),
+            collections: Arc::default(),
+        })
+    }
+
+    #[cfg(feature = "sqlite")]
+    async fn open_folder(path: &std::path::Path, settings: Settings) -> Result<Self, Error> {
+        use xronox_sqlite::SqliteCatalog;
+
+        let file = format!("{}.sqlite", xronox_model::encode_name(DATABASE));
+        let catalog =
+            SqliteCatalog::open(path.join("catalog").join(file), DATABASE, Arc::new(SystemClock))
+                .await?;
+        let objects = path.join("objects");
+        let space = tokio::task::spawn_blocking(move || {
+            let bucket = |role, name: &str| (role, name.to_owned());
+            let buckets = BTreeMap::from([
+                bucket(BucketRole::Records, "records"),
+                bucket(BucketRole::Versions, "versions"),
+                bucket(BucketRole::Content, "content"),
+                bucket(BucketRole::Backups, "backups"),
+            ]);
+            Space::files(SPACE, &objects, &buckets, Gate::default())
+        });
+        let space = space.await.map_err(|_| xronox_store::StoreError::Closed)??;
+        let documents = catalog.documents();
+        let components = Components::new(Arc::new(catalog), Arc::new(documents), Some(space));
+        Self::assemble(components, settings)
+    }
+
+    #[cfg(not(feature = "sqlite"))]
+    async fn open_folder(path: &std::path::Path, _settings: Settings) -> Result<Self, Error> {
+        Err(Error::new(
+            crate::ErrorKind::Unsupported,
+            format!(
+                "{}: this build has no embedded catalog (feature `sqlite`)",
+                path.display()
+            ),
+        ))
+    }
+
+    /// The collection of this name. Nothing is made before the first write.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](crate::ErrorKind::Invalid) if the name is not 1 to 100
+    /// bytes of letters, digits, `_` and `-`, [`Closed`](crate::ErrorKind::Closed).
+    pub fn collection(&self, name: &str) -> Result<Collection, Error> {
+        let name: CollectionName = name.parse()?;
+        self.database.open()?;
+        let mut collections = self.collections.lock();
+        let shared = match collections.get(&name) {
+            Some(shared) => Arc::clone(shared),
+            None => {
+                let shared = Shared::new(Arc::clone(&self.database), name.clone())?;
+                collections.insert(name, Arc::clone(&shared));
+                shared
+            }
+        };
+        Ok(Collection { shared })
+    }
+
+    /// The names of the collections that have been written to.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`](crate::ErrorKind::Unavailable), [`Closed`](crate::ErrorKind::Closed).
+    pub async fn collections(&self) -> Result<Vec<CollectionName>, Error> {
+        Ok(self.database.catalog.collections().await?)
+    }
+
+    /// Finishes the writes under way and lets go of the storage. Every later
+    /// call is [`Closed`](crate::ErrorKind::Closed).
+    ///
+    /// A store that is dropped instead loses nothing that was acknowledged.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) if the storage could not
+    /// be closed cleanly; nothing is lost then either.
+    pub async fn close(&self) -> Result<(), Error> {
+        self.database.close().await?;
+        self.collections.lock().clear();
+        Ok(())
+    }
+}
