@@ -54,11 +54,10 @@ impl Shared {
             .cloned()
             .unwrap_or_default();
         let mut declared = Vec::new();
-        let fields = map.indexed_props.iter().chain(
-            map.indexes
-                .iter()
-                .flat_map(|index| index.fields.keys()),
-        );
+        let fields = map
+            .indexed_props
+            .iter()
+            .chain(map.indexes.iter().flat_map(|index| index.fields.keys()));
         for field in fields {
             let spec = IndexSpec::field(field.clone());
             if !xronox_store::ruling::always_indexed(field) && !declared.contains(&spec) {

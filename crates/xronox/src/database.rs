@@ -8,9 +8,7 @@ use std::sync::{
 use rand::RngCore;
 use tokio::sync::Semaphore;
 use xronox_model::{Attempt, RecordId, database_prefix};
-use xronox_store::{
-    Catalog, Clock, Codec, CompressionSettings, Documents, Payloads, StoreError,
-};
+use xronox_store::{Catalog, Clock, Codec, CompressionSettings, Documents, Payloads, StoreError};
 
 use crate::{Error, ErrorKind, Settings};
 

@@ -13,10 +13,7 @@ use xronox_store::{
 };
 
 use crate::{
-    Collection, Config, Error, Settings,
-    collection::Shared,
-    config::Storage,
-    database::Database,
+    Collection, Config, Error, Settings, collection::Shared, config::Storage, database::Database,
 };
 
 /// The database of a store without tenants.
@@ -137,9 +134,12 @@ impl Xronox {
         use xronox_sqlite::SqliteCatalog;
 
         let file = format!("{}.sqlite", xronox_model::encode_name(DATABASE));
-        let catalog =
-            SqliteCatalog::open(path.join("catalog").join(file), DATABASE, Arc::new(SystemClock))
-                .await?;
+        let catalog = SqliteCatalog::open(
+            path.join("catalog").join(file),
+            DATABASE,
+            Arc::new(SystemClock),
+        )
+        .await?;
         let objects = path.join("objects");
         let space = tokio::task::spawn_blocking(move || {
             let bucket = |role, name: &str| (role, name.to_owned());
@@ -151,7 +151,9 @@ impl Xronox {
             ]);
             Space::files(SPACE, &objects, &buckets, Gate::default())
         });
-        let space = space.await.map_err(|_| xronox_store::StoreError::Closed)??;
+        let space = space
+            .await
+            .map_err(|_| xronox_store::StoreError::Closed)??;
         let documents = catalog.documents();
         let components = Components::new(Arc::new(catalog), Arc::new(documents), Some(space));
         Self::assemble(components, settings)

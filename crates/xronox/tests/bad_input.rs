@@ -54,7 +54,10 @@ async fn a_body_over_the_limit_is_refused() {
     settings.payloads.max_bytes = 10_000;
     for store in stores(settings).await {
         let orders = store.xronox.collection("orders").unwrap();
-        let error = orders.create(json!({ "t": "x".repeat(10_001) })).await.unwrap_err();
+        let error = orders
+            .create(json!({ "t": "x".repeat(10_001) }))
+            .await
+            .unwrap_err();
         assert_eq!(error.kind(), &ErrorKind::Invalid);
         assert!(error.to_string().contains("payloads.maxBytes"), "{error}");
         nothing_written(&orders).await;
@@ -82,9 +85,22 @@ async fn impossible_names_are_refused() {
             }
         }
         // Odd, but legal: none of these escapes its place or meets another.
-        let odd = ["../x", "a/b", "$set", "A", "a", "é", "e\u{301}", "\"; DROP TABLE x", "%2e%2e"];
+        let odd = [
+            "../x",
+            "a/b",
+            "$set",
+            "A",
+            "a",
+            "é",
+            "e\u{301}",
+            "\"; DROP TABLE x",
+            "%2e%2e",
+        ];
         for id in odd {
-            orders.create_with_id(id, json!({ "me": id })).await.unwrap();
+            orders
+                .create_with_id(id, json!({ "me": id }))
+                .await
+                .unwrap();
         }
         for id in odd {
             let found = orders.get_latest(id).await.unwrap();
@@ -109,9 +125,15 @@ async fn filters_that_mean_nothing_are_refused() {
             assert_eq!(error.kind(), &ErrorKind::Invalid, "{filter}: {error}");
         }
         let text = "a".repeat(100_000);
-        orders.create(json!({ "t": format!("{text}!") })).await.unwrap();
+        orders
+            .create(json!({ "t": format!("{text}!") }))
+            .await
+            .unwrap();
         let began = std::time::Instant::now();
-        let page = orders.query(json!({ "t": { "$regex": "^(a+)+$" } })).await.unwrap();
+        let page = orders
+            .query(json!({ "t": { "$regex": "^(a+)+$" } }))
+            .await
+            .unwrap();
         assert_eq!(page.items.len(), 0);
         assert!(began.elapsed() < std::time::Duration::from_secs(20));
     }
@@ -121,7 +143,10 @@ async fn filters_that_mean_nothing_are_refused() {
 async fn patches_that_cannot_be_made_change_nothing() {
     for store in stores(Settings::default()).await {
         let orders = store.xronox.collection("orders").unwrap();
-        orders.create_with_id("a", json!({ "n": 1, "list": [1] })).await.unwrap();
+        orders
+            .create_with_id("a", json!({ "n": 1, "list": [1] }))
+            .await
+            .unwrap();
         for patch in [
             json!({ "n.x": 1 }),
             json!({ "list.7": 1 }),
@@ -143,9 +168,17 @@ async fn bad_actors_and_reasons_are_refused() {
         let orders = store.xronox.collection("orders").unwrap();
         let error = orders.create(json!({})).actor("a\nb").await.unwrap_err();
         assert_eq!(error.kind(), &ErrorKind::Invalid, "{error}");
-        let error = orders.create(json!({})).reason("x".repeat(5000)).await.unwrap_err();
+        let error = orders
+            .create(json!({}))
+            .reason("x".repeat(5000))
+            .await
+            .unwrap_err();
         assert!(error.to_string().contains("`reason`"), "{error}");
-        let error = orders.create(json!({})).idempotency_key("").await.unwrap_err();
+        let error = orders
+            .create(json!({}))
+            .idempotency_key("")
+            .await
+            .unwrap_err();
         assert!(error.to_string().contains("idempotencyKey"), "{error}");
         nothing_written(&orders).await;
     }
@@ -154,7 +187,9 @@ async fn bad_actors_and_reasons_are_refused() {
 fn catalog_file(folder: &Path) -> std::path::PathBuf {
     let found = std::fs::read_dir(folder.join("catalog")).unwrap();
     let mut files = found.map(|entry| entry.unwrap().path());
-    files.find(|path| path.extension().is_some_and(|e| e == "sqlite")).unwrap()
+    files
+        .find(|path| path.extension().is_some_and(|e| e == "sqlite"))
+        .unwrap()
 }
 
 async fn made(folder: &Path) {
@@ -168,7 +203,11 @@ async fn made(folder: &Path) {
 async fn a_damaged_file_is_refused() {
     let folder = TempDir::new().unwrap();
     made(folder.path()).await;
-    std::fs::write(catalog_file(folder.path()), "this is not a database ".repeat(1000)).unwrap();
+    std::fs::write(
+        catalog_file(folder.path()),
+        "this is not a database ".repeat(1000),
+    )
+    .unwrap();
     let error = Xronox::open(Config::dev(folder.path())).await.unwrap_err();
     assert_eq!(error.kind(), &ErrorKind::Corrupt, "{error}");
 }
@@ -185,7 +224,8 @@ async fn a_foreign_or_newer_file_is_refused() {
     assert_eq!(error.kind(), &ErrorKind::Unsupported, "{error}");
     assert!(error.to_string().contains("format 99"), "{error}");
     let db = rusqlite::Connection::open(&file).unwrap();
-    db.execute_batch("PRAGMA user_version = 1; PRAGMA application_id = 7").unwrap();
+    db.execute_batch("PRAGMA user_version = 1; PRAGMA application_id = 7")
+        .unwrap();
     drop(db);
     let error = Xronox::open(Config::dev(folder.path())).await.unwrap_err();
     assert_eq!(error.kind(), &ErrorKind::Corrupt, "{error}");

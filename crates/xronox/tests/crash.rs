@@ -86,7 +86,12 @@ fn writing_process() {
 
 fn start(folder: &Path, seed: u64, seconds: u64) -> Child {
     Command::new(std::env::current_exe().unwrap())
-        .args(["writing_process", "--exact", "--nocapture", "--test-threads=1"])
+        .args([
+            "writing_process",
+            "--exact",
+            "--nocapture",
+            "--test-threads=1",
+        ])
         .env(FOLDER, folder)
         .env(SEED, seed.to_string())
         .env(SECONDS, seconds.to_string())

@@ -56,7 +56,11 @@ async fn acknowledged_writes_survive_a_failing_store() {
         for n in 0..300 {
             let record = dice.below(10);
             let written = match acknowledged.get(&record) {
-                None => orders.create_with_id(record.to_string(), json!({ "n": n })).await,
+                None => {
+                    orders
+                        .create_with_id(record.to_string(), json!({ "n": n }))
+                        .await
+                }
                 Some(_) => orders.update(record.to_string(), json!({ "n": n })).await,
             };
             match written {
@@ -85,7 +89,10 @@ async fn damaged_bytes_are_never_given() {
     let folder = tempfile::TempDir::new().unwrap();
     let (xronox, store) = faulty(folder.path(), 1).await;
     let orders = xronox.collection("orders").unwrap();
-    let made = orders.create(json!({ "text": "x".repeat(2000) })).await.unwrap();
+    let made = orders
+        .create(json!({ "text": "x".repeat(2000) }))
+        .await
+        .unwrap();
     store.set_chance(Fault::Damage, 1.0);
     let error = orders.get_latest(&made.id).await.unwrap_err();
     assert_eq!(error.kind(), &ErrorKind::Corrupt, "{error}");

@@ -38,8 +38,15 @@ impl Model {
         let ov = self.now(id).map_or(0, |state| state.ov + 1);
         let cv = self.next_cv;
         self.next_cv += 1;
-        let state = State { ov, document, deleted };
-        self.records.entry(id.to_owned()).or_default().insert(cv, state);
+        let state = State {
+            ov,
+            document,
+            deleted,
+        };
+        self.records
+            .entry(id.to_owned())
+            .or_default()
+            .insert(cv, state);
         (ov, cv)
     }
 }
@@ -54,7 +61,9 @@ async fn step(records: &Collection, model: &mut Model, dice: &mut Dice) {
     let now = model.now(&id).cloned();
     let live = now.as_ref().is_some_and(|state| !state.deleted);
     let stale = dice.below(10) == 0;
-    let expected = now.as_ref().map(|state| if stale { state.ov + 1 } else { state.ov });
+    let expected = now
+        .as_ref()
+        .map(|state| if stale { state.ov + 1 } else { state.ov });
     let expected = if dice.below(2) == 0 { expected } else { None };
     let (answer, effect) = match dice.below(6) {
         0 => {
@@ -100,7 +109,11 @@ async fn step(records: &Collection, model: &mut Model, dice: &mut Dice) {
             let ov = dice.below(now.ov + 1);
             let answer = records.restore_object(&id).to_ov(ov).await;
             let states = &model.records[&id];
-            let source = states.values().find(|state| state.ov == ov).unwrap().clone();
+            let source = states
+                .values()
+                .find(|state| state.ov == ov)
+                .unwrap()
+                .clone();
             // Bringing back what is there changes nothing.
             let same = (&source.document, source.deleted) == (&now.document, now.deleted);
             let effect = (!same).then_some((source.document, source.deleted));
@@ -112,7 +125,11 @@ async fn step(records: &Collection, model: &mut Model, dice: &mut Dice) {
             let told = format!("{id}: {:?} -> {document}", model.now(&id));
             let (ov, cv) = model.commit(&id, document, deleted);
             let expected = (ov, cv, false);
-            assert_eq!((written.ov, written.cv, written.unchanged), expected, "{told}");
+            assert_eq!(
+                (written.ov, written.cv, written.unchanged),
+                expected,
+                "{told}"
+            );
         }
         (Ok(written), Ok(None)) => {
             let now = model.now(&id).unwrap();
@@ -150,14 +167,22 @@ async fn same(records: &Collection, model: &Model) {
         match records.get_latest(id).await {
             Ok(record) => {
                 assert!(!now.deleted);
-                assert_eq!((record.ov(), record.document()), (now.ov, now.document.clone()));
+                assert_eq!(
+                    (record.ov(), record.document()),
+                    (now.ov, now.document.clone())
+                );
             }
             Err(error) => {
                 assert_eq!(error.kind(), &ErrorKind::NotFound, "{error}");
                 assert!(now.deleted);
             }
         }
-        let history = records.history(id).oldest_first().limit(1000).await.unwrap();
+        let history = records
+            .history(id)
+            .oldest_first()
+            .limit(1000)
+            .await
+            .unwrap();
         let versions: Vec<(u64, u64)> = history.iter().map(|v| (v.ov, v.cv)).collect();
         let expected: Vec<(u64, u64)> = states.iter().map(|(cv, s)| (s.ov, *cv)).collect();
         assert_eq!(versions, expected);
@@ -198,12 +223,20 @@ async fn same(records: &Collection, model: &Model) {
                 .collect();
             let mut expected = alive.clone();
             expected.retain(|_, document| {
-                let small = document["list"].as_array().unwrap().iter().any(|n| n.as_u64() < Some(2));
+                let small = document["list"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .any(|n| n.as_u64() < Some(2));
                 document["kind"] == kind && small
             });
             assert_eq!(found, expected, "kind {kind} as of {cv}");
         }
-        let count = records.count(json!({})).as_of(Moment::Cv(cv)).await.unwrap();
+        let count = records
+            .count(json!({}))
+            .as_of(Moment::Cv(cv))
+            .await
+            .unwrap();
         assert_eq!(count.count, alive.len() as u64);
     }
     let report = records.verify().await.unwrap();

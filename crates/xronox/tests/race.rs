@@ -17,7 +17,10 @@ async fn no_acknowledged_write_is_lost() {
     for store in stores(Settings::default()).await {
         let counters = store.xronox.collection("counters").unwrap();
         for n in 0..RECORDS {
-            counters.create_with_id(n.to_string(), json!({})).await.unwrap();
+            counters
+                .create_with_id(n.to_string(), json!({}))
+                .await
+                .unwrap();
         }
         let mut writers = Vec::new();
         for writer in 0..WRITERS {
@@ -48,7 +51,9 @@ async fn no_acknowledged_write_is_lost() {
         let mut kept = 0;
         for n in 0..RECORDS {
             let record = counters.get_latest(n.to_string()).await.unwrap();
-            let document = record.to::<BTreeMap<String, Map<String, serde_json::Value>>>().unwrap();
+            let document = record
+                .to::<BTreeMap<String, Map<String, serde_json::Value>>>()
+                .unwrap();
             kept += document.values().map(Map::len).sum::<usize>() as u64;
             let versions = acknowledged.range((n, 0)..=(n, u64::MAX)).count() as u64;
             assert_eq!(record.ov(), versions, "versions are counted without gaps");
@@ -63,7 +68,10 @@ async fn no_acknowledged_write_is_lost() {
 async fn of_writers_with_one_expectation_one_wins() {
     for store in stores(Settings::default()).await {
         let counters = store.xronox.collection("counters").unwrap();
-        counters.create_with_id("a", json!({ "n": 0 })).await.unwrap();
+        counters
+            .create_with_id("a", json!({ "n": 0 }))
+            .await
+            .unwrap();
         for round in 0..20u64 {
             let racing = (0..16).map(|writer| {
                 let counters = counters.clone();
@@ -98,9 +106,9 @@ async fn racing_creators_of_one_unique_key_make_one_record() {
         for round in 0..10 {
             let racing = (0..16).map(|_| {
                 let users = users.clone();
-                tokio::spawn(async move {
-                    users.create(json!({ "email": format!("{round}@x") })).await
-                })
+                tokio::spawn(
+                    async move { users.create(json!({ "email": format!("{round}@x") })).await },
+                )
             });
             let mut made = 0;
             for racer in racing.collect::<Vec<_>>() {

@@ -31,7 +31,10 @@ async fn a_record_lives_its_life() {
             .unwrap();
         assert_eq!((changed.ov, changed.cv, changed.op), (1, 1, Op::Update));
         let patched = orders
-            .patch(&made.id, json!({ "tags.0": "b", "note.by": "bob", "$unset": ["total"] }))
+            .patch(
+                &made.id,
+                json!({ "tags.0": "b", "note.by": "bob", "$unset": ["total"] }),
+            )
             .await
             .unwrap();
         assert_eq!(patched.ov, 2);
@@ -97,8 +100,18 @@ async fn a_version_is_written_only_for_a_change() {
         let same = orders.update(&made.id, json!({ "n": 1 })).await.unwrap();
         assert!(same.unchanged);
         assert_eq!((same.ov, same.cv, same.op), (0, 0, Op::Create));
-        assert!(orders.patch(&made.id, json!({ "n": 1 })).await.unwrap().unchanged);
-        let asked = orders.update(&made.id, json!({ "n": 1 })).always().await.unwrap();
+        assert!(
+            orders
+                .patch(&made.id, json!({ "n": 1 }))
+                .await
+                .unwrap()
+                .unchanged
+        );
+        let asked = orders
+            .update(&made.id, json!({ "n": 1 }))
+            .always()
+            .await
+            .unwrap();
         assert_eq!((asked.ov, asked.unchanged), (1, false));
     }
 }
@@ -110,17 +123,29 @@ async fn a_conflict_says_what_is_there() {
         let made = orders.create(json!({ "n": 1 })).await.unwrap();
         orders.update(&made.id, json!({ "n": 2 })).await.unwrap();
         for refused in [
-            orders.update(&made.id, json!({ "n": 3 })).expected_ov(0).await,
-            orders.patch(&made.id, json!({ "n": 3 })).expected_ov(0).await,
+            orders
+                .update(&made.id, json!({ "n": 3 }))
+                .expected_ov(0)
+                .await,
+            orders
+                .patch(&made.id, json!({ "n": 3 }))
+                .expected_ov(0)
+                .await,
             orders.delete(&made.id).expected_ov(0).await,
         ] {
             let error = refused.unwrap_err();
-            let expected = ErrorKind::Conflict { expected: 0, actual: 1 };
+            let expected = ErrorKind::Conflict {
+                expected: 0,
+                actual: 1,
+            };
             assert_eq!(error.kind(), &expected, "{error}");
             assert!(error.to_string().contains("orders"), "{error}");
             assert!(error.to_string().contains(&made.id.to_string()), "{error}");
         }
-        assert_eq!(orders.get_latest(&made.id).await.unwrap().document(), json!({ "n": 2 }));
+        assert_eq!(
+            orders.get_latest(&made.id).await.unwrap().document(),
+            json!({ "n": 2 })
+        );
     }
 }
 
@@ -128,7 +153,10 @@ async fn a_conflict_says_what_is_there() {
 async fn an_id_is_used_once() {
     for store in stores(Settings::default()).await {
         let orders = store.xronox.collection("orders").unwrap();
-        orders.create_with_id("A/1 $", json!({ "n": 1 })).await.unwrap();
+        orders
+            .create_with_id("A/1 $", json!({ "n": 1 }))
+            .await
+            .unwrap();
         let again = orders.create_with_id("A/1 $", json!({})).await.unwrap_err();
         assert_eq!(again.kind(), &ErrorKind::AlreadyExists);
         orders.delete("A/1 $").await.unwrap();
@@ -153,7 +181,10 @@ async fn a_hard_delete_leaves_a_mark_and_frees_the_id() {
         orders.update("a", json!({ "n": 2 })).await.unwrap();
         let purged = orders.delete("a").hard().actor("dpo").await.unwrap();
         assert_eq!((purged.ov, purged.op), (2, Op::Purge));
-        assert_eq!(orders.get_version("a", 0).await.unwrap_err().kind(), &ErrorKind::NotFound);
+        assert_eq!(
+            orders.get_version("a", 0).await.unwrap_err().kind(),
+            &ErrorKind::NotFound
+        );
         assert_eq!(orders.history("a").await.unwrap().len(), 1);
         assert_eq!(orders.changes(None).await.unwrap().len(), 1);
         let born: Written = orders.create_with_id("a", json!({ "n": 3 })).await.unwrap();
@@ -176,12 +207,25 @@ async fn without_versioning_only_the_newest_is_kept() {
         orders.create_with_id("a", json!({ "n": 1 })).await.unwrap();
         let changed = orders.update("a", json!({ "n": 2 })).await.unwrap();
         assert_eq!(changed.ov, 1);
-        assert_eq!(orders.get_latest("a").await.unwrap().document(), json!({ "n": 2 }));
-        assert_eq!(orders.get_version("a", 0).await.unwrap_err().kind(), &ErrorKind::Pruned);
+        assert_eq!(
+            orders.get_latest("a").await.unwrap().document(),
+            json!({ "n": 2 })
+        );
+        assert_eq!(
+            orders.get_version("a", 0).await.unwrap_err().kind(),
+            &ErrorKind::Pruned
+        );
         let refused = orders.get_as_of("a", Moment::Cv(0)).await.unwrap_err();
         assert_eq!(refused.kind(), &ErrorKind::Unsupported);
         orders.delete("a").await.unwrap();
-        assert!(orders.get_latest("a").include_deleted().await.unwrap().deleted());
+        assert!(
+            orders
+                .get_latest("a")
+                .include_deleted()
+                .await
+                .unwrap()
+                .deleted()
+        );
         assert_eq!(orders.history("a").await.unwrap().len(), 1);
     }
 }
@@ -190,12 +234,24 @@ async fn without_versioning_only_the_newest_is_kept() {
 async fn a_repeated_request_is_done_once() {
     for store in stores(Settings::default()).await {
         let orders = store.xronox.collection("orders").unwrap();
-        let once = orders.create(json!({ "n": 1 })).idempotency_key("r1").await.unwrap();
-        let twice = orders.create(json!({ "n": 1 })).idempotency_key("r1").await.unwrap();
+        let once = orders
+            .create(json!({ "n": 1 }))
+            .idempotency_key("r1")
+            .await
+            .unwrap();
+        let twice = orders
+            .create(json!({ "n": 1 }))
+            .idempotency_key("r1")
+            .await
+            .unwrap();
         assert_eq!(once, twice);
         let other = orders.create(json!({ "n": 2 })).idempotency_key("r1").await;
         assert_eq!(other.unwrap_err().kind(), &ErrorKind::Invalid);
-        let patch = || orders.patch(&once.id, json!({ "m": 1 })).idempotency_key("r2");
+        let patch = || {
+            orders
+                .patch(&once.id, json!({ "m": 1 }))
+                .idempotency_key("r2")
+        };
         assert_eq!(patch().await.unwrap(), patch().await.unwrap());
         assert_eq!(orders.history(&once.id).await.unwrap().len(), 2);
     }
@@ -261,8 +317,15 @@ async fn many_records_have_an_outcome_each() {
 async fn blame_names_the_version_that_set_each_part() {
     for store in stores(Settings::default()).await {
         let orders = store.xronox.collection("orders").unwrap();
-        orders.create_with_id("a", json!({ "x": 1, "y": { "z": 1 }, "gone": 1 })).await.unwrap();
-        orders.patch("a", json!({ "y.z": 2, "$unset": ["gone"] })).actor("bob").await.unwrap();
+        orders
+            .create_with_id("a", json!({ "x": 1, "y": { "z": 1 }, "gone": 1 }))
+            .await
+            .unwrap();
+        orders
+            .patch("a", json!({ "y.z": 2, "$unset": ["gone"] }))
+            .actor("bob")
+            .await
+            .unwrap();
         orders.patch("a", json!({ "list": [1] })).await.unwrap();
         let blame = orders.blame("a").await.unwrap();
         let lines: Vec<(String, u64)> = blame
@@ -271,7 +334,11 @@ async fn blame_names_the_version_that_set_each_part() {
             .collect();
         assert_eq!(
             lines,
-            [("list".to_owned(), 2), ("x".to_owned(), 0), ("y.z".to_owned(), 1)]
+            [
+                ("list".to_owned(), 2),
+                ("x".to_owned(), 0),
+                ("y.z".to_owned(), 1)
+            ]
         );
     }
 }
@@ -280,7 +347,10 @@ async fn blame_names_the_version_that_set_each_part() {
 async fn a_projection_shows_a_part() {
     for store in stores(Settings::default()).await {
         let orders = store.xronox.collection("orders").unwrap();
-        orders.create_with_id("a", json!({ "x": 1, "y": { "z": 1, "w": 2 } })).await.unwrap();
+        orders
+            .create_with_id("a", json!({ "x": 1, "y": { "z": 1, "w": 2 } }))
+            .await
+            .unwrap();
         let only = Projection::parse(&json!(["id", "y.z"])).unwrap();
         let shown = orders.get_latest("a").project(only).await.unwrap();
         assert_eq!(shown.json(), json!({ "_id": "a", "y": { "z": 1 } }));
@@ -296,11 +366,19 @@ async fn large_bodies_are_objects_and_read_back() {
     for store in stores(settings).await {
         let orders = store.xronox.collection("orders").unwrap();
         let noise: String = (0..4000u32)
-            .map(|n| char::from(b'a' + u8::try_from(n.wrapping_mul(2_654_435_761) >> 27).unwrap() % 26))
+            .map(|n| {
+                char::from(b'a' + u8::try_from(n.wrapping_mul(2_654_435_761) >> 27).unwrap() % 26)
+            })
             .collect();
-        orders.create_with_id("a", json!({ "text": noise })).await.unwrap();
+        orders
+            .create_with_id("a", json!({ "text": noise }))
+            .await
+            .unwrap();
         orders.patch("a", json!({ "n": 1 })).await.unwrap();
-        assert_eq!(orders.get_version("a", 0).await.unwrap().document()["text"], noise);
+        assert_eq!(
+            orders.get_version("a", 0).await.unwrap().document()["text"],
+            noise
+        );
         assert_eq!(orders.get_latest("a").await.unwrap().document()["n"], 1);
     }
 }
@@ -311,23 +389,36 @@ async fn a_closed_store_says_so() {
         let orders = store.xronox.collection("orders").unwrap();
         orders.create_with_id("a", json!({})).await.unwrap();
         store.xronox.close().await.unwrap();
-        assert_eq!(orders.create(json!({})).await.unwrap_err().kind(), &ErrorKind::Closed);
-        assert_eq!(orders.get_latest("a").await.unwrap_err().kind(), &ErrorKind::Closed);
-        assert_eq!(store.xronox.collection("x").unwrap_err().kind(), &ErrorKind::Closed);
+        assert_eq!(
+            orders.create(json!({})).await.unwrap_err().kind(),
+            &ErrorKind::Closed
+        );
+        assert_eq!(
+            orders.get_latest("a").await.unwrap_err().kind(),
+            &ErrorKind::Closed
+        );
+        assert_eq!(
+            store.xronox.collection("x").unwrap_err().kind(),
+            &ErrorKind::Closed
+        );
     }
 }
 
 #[tokio::test]
 async fn a_dropped_store_lets_go_of_its_file() {
     let folder = tempfile::TempDir::new().unwrap();
-    let xronox = xronox::Xronox::open(xronox::Config::dev(folder.path())).await.unwrap();
+    let xronox = xronox::Xronox::open(xronox::Config::dev(folder.path()))
+        .await
+        .unwrap();
     let orders = xronox.collection("orders").unwrap();
     orders.create_with_id("a", json!({})).await.unwrap();
     drop((xronox, orders));
     // The last to leave checkpoints the log and removes it.
     let log = || {
         let files = std::fs::read_dir(folder.path().join("catalog")).unwrap();
-        files.map(|f| f.unwrap().file_name()).any(|f| f.to_string_lossy().ends_with("-wal"))
+        files
+            .map(|f| f.unwrap().file_name())
+            .any(|f| f.to_string_lossy().ends_with("-wal"))
     };
     for _ in 0..100 {
         if !log() {

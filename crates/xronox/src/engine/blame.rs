@@ -6,11 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 use xronox_model::{Direction, Op, Path, RecordId, changed_paths};
 
-use crate::{
-    Collection, Error, IntoId, Version,
-    collection::Shared,
-    engine::read::not_found,
-};
+use crate::{Collection, Error, IntoId, Version, collection::Shared, engine::read::not_found};
 
 /// Rows of history read at once.
 const STRETCH: usize = 500;
@@ -40,7 +36,9 @@ impl Collection {
     /// it is deleted.
     pub async fn blame(&self, id: impl IntoId) -> Result<Vec<Blame>, Error> {
         let shared = &self.shared;
-        let id = id.into_id().map_err(|e| e.during(&shared.doing("blame", None)))?;
+        let id = id
+            .into_id()
+            .map_err(|e| e.during(&shared.doing("blame", None)))?;
         shared
             .blame(&id)
             .await
@@ -50,7 +48,10 @@ impl Collection {
 
 impl Shared {
     async fn blame(&self, id: &RecordId) -> Result<Vec<Blame>, Error> {
-        let head = self.newest(id).await?.filter(xronox_model::VersionRow::live);
+        let head = self
+            .newest(id)
+            .await?
+            .filter(xronox_model::VersionRow::live);
         let last = head.ok_or_else(not_found)?.ov;
         let mut set: BTreeMap<Path, Version> = BTreeMap::new();
         let mut document = Value::Object(serde_json::Map::new());

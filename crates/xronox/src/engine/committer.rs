@@ -264,11 +264,7 @@ impl Task {
         Ok(outcomes)
     }
 
-    async fn outcome(
-        &self,
-        id: &RecordId,
-        attempt: Attempt,
-    ) -> Result<Option<Commit>, StoreError> {
+    async fn outcome(&self, id: &RecordId, attempt: Attempt) -> Result<Option<Commit>, StoreError> {
         let mut pause = OUTCOME_PAUSE;
         let mut tries = 0;
         loop {
@@ -298,4 +294,3 @@ fn answer(request: Request, with: Answer) {
     // The caller may have stopped waiting; the commit stands all the same.
     let _ = request.answer.send(with);
 }
-

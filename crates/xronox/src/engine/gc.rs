@@ -16,11 +16,7 @@ use serde::Serialize;
 use xronox_model::{BucketRole, Location, Timestamp};
 use xronox_store::{ObjectEntry, Space};
 
-use crate::{
-    Error, Progress, Xronox,
-    database::Database,
-    engine::progress::Listener,
-};
+use crate::{Error, Progress, Xronox, database::Database, engine::progress::Listener};
 use notes::{Note, Notes};
 
 /// The buckets that are looked through. Backups are not: they are named
@@ -168,7 +164,9 @@ fn roles(space: &Space) -> Vec<BucketRole> {
             continue;
         };
         let shared = |other: &BucketRole| {
-            space.bucket(*other).is_ok_and(|other| Arc::ptr_eq(other, bucket))
+            space
+                .bucket(*other)
+                .is_ok_and(|other| Arc::ptr_eq(other, bucket))
         };
         if !roles.iter().any(shared) {
             roles.push(role);
@@ -191,7 +189,9 @@ struct Sweep<'a, 'l> {
 impl Sweep<'_, '_> {
     async fn bucket(&mut self, space: &Space, role: BucketRole) -> Result<(), Error> {
         let database = self.database;
-        let listed = database.payloads.list(space.name(), role, &database.prefix)?;
+        let listed = database
+            .payloads
+            .list(space.name(), role, &database.prefix)?;
         let mut pages = listed.try_chunks(PAGE);
         while let Some(page) = pages.next().await {
             // An error comes with what was listed before it.
@@ -220,7 +220,9 @@ impl Sweep<'_, '_> {
         self.report.listed += page.len() as u64;
         self.report.listed_bytes += page.iter().map(|object| object.size).sum::<u64>();
         let known = self.notes.of(role, &page).await?;
-        let old = page.into_iter().filter(|object| object.last_modified <= settled);
+        let old = page
+            .into_iter()
+            .filter(|object| object.last_modified <= settled);
         let named: Vec<(ObjectEntry, bool)> = stream::iter(old)
             .map(|object| async move {
                 let named = catalog.names_key(&object.key).await?;

@@ -136,14 +136,11 @@ impl Collection {
     ///
     /// [`NotFound`](crate::ErrorKind::NotFound) if there is no such version,
     /// [`Pruned`](crate::ErrorKind::Pruned) if retention removed one.
-    pub async fn diff(
-        &self,
-        id: impl IntoId,
-        from: u64,
-        to: u64,
-    ) -> Result<Vec<PatchOp>, Error> {
+    pub async fn diff(&self, id: impl IntoId, from: u64, to: u64) -> Result<Vec<PatchOp>, Error> {
         let shared = &self.shared;
-        let id = id.into_id().map_err(|e| e.during(&shared.doing("diff", None)))?;
+        let id = id
+            .into_id()
+            .map_err(|e| e.during(&shared.doing("diff", None)))?;
         let read = async {
             let from = shared.document_of(&id, from).await?;
             let to = shared.document_of(&id, to).await?;
@@ -196,13 +193,19 @@ impl<'a> IntoFuture for History<'a> {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let shared = &self.collection.shared;
-            let id = self.id.map_err(|e| e.during(&shared.doing("history", None)))?;
+            let id = self
+                .id
+                .map_err(|e| e.during(&shared.doing("history", None)))?;
             let catalog = &shared.database.catalog;
             let read = async {
                 let rows = catalog
                     .history(&shared.name, &id, self.from, self.direction, self.limit)
                     .await?;
-                if rows.is_empty() && catalog.head(&shared.name, &id, Bodies::Omit).await?.is_none()
+                if rows.is_empty()
+                    && catalog
+                        .head(&shared.name, &id, Bodies::Omit)
+                        .await?
+                        .is_none()
                 {
                     return Err(not_found());
                 }
@@ -231,7 +234,9 @@ impl<'a> IntoFuture for Changes<'a> {
             let shared = &self.collection.shared;
             let from = self.after.map_or(0, |after| after.saturating_add(1));
             let catalog = &shared.database.catalog;
-            let rows = catalog.rows(&shared.name, from, self.limit, Bodies::Omit).await;
+            let rows = catalog
+                .rows(&shared.name, from, self.limit, Bodies::Omit)
+                .await;
             let rows = rows.map_err(|e| Error::from(e).during(&shared.doing("changes", None)))?;
             Ok(rows.into_iter().map(Version::of).collect())
         })

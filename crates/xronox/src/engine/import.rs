@@ -272,9 +272,10 @@ impl Importer<'_> {
             let Some(path) = path else { return Ok(None) };
             match take_at(&mut document, path) {
                 None | Some(Value::Null) => Ok(None),
-                Some(Value::String(text)) => text.parse().map(Some).map_err(|e: Invalid| {
-                    Invalid::at(path.to_string(), e.message()).into()
-                }),
+                Some(Value::String(text)) => text
+                    .parse()
+                    .map(Some)
+                    .map_err(|e: Invalid| Invalid::at(path.to_string(), e.message()).into()),
                 Some(_) => Err(Invalid::at(path.to_string(), "not a time").into()),
             }
         };
@@ -305,7 +306,11 @@ impl Importer<'_> {
         }
         let shared = std::sync::Arc::clone(&self.import.collection.shared);
         let indexes = shared.indexes().await?;
-        let spec = self.import.key.clone().map(|key| IndexSpec::unique(vec![key]));
+        let spec = self
+            .import
+            .key
+            .clone()
+            .map(|key| IndexSpec::unique(vec![key]));
         let mut mutations = Vec::with_capacity(chunk.len());
         let mut items = Vec::with_capacity(chunk.len());
         let mut keys = Vec::new();
@@ -315,7 +320,10 @@ impl Importer<'_> {
             let target = self.target(&item, spec.as_ref()).await;
             let (id, known, key) = target.map_err(|e| self.at(e, position))?;
             if let Some(key) = key {
-                self.in_flight.entry(key.clone()).or_insert((id.clone(), 0)).1 += 1;
+                self.in_flight
+                    .entry(key.clone())
+                    .or_insert((id.clone(), 0))
+                    .1 += 1;
                 keys.push(key);
             }
             let prepared = shared
@@ -326,7 +334,10 @@ impl Importer<'_> {
             mutations.push(mutation);
             items.push((item, id));
         }
-        let pending = shared.committer().submit(indexes.epoch, mutations, put_at).await?;
+        let pending = shared
+            .committer()
+            .submit(indexes.epoch, mutations, put_at)
+            .await?;
         self.waiting.push_back(Waiting {
             items,
             keys,
@@ -375,7 +386,11 @@ impl Importer<'_> {
 
     /// Counts a chunk's outcomes; what others came between is tried again.
     async fn take(&mut self, waiting: Waiting) -> Result<(), Error> {
-        let Waiting { items, keys, pending } = waiting;
+        let Waiting {
+            items,
+            keys,
+            pending,
+        } = waiting;
         let shared = std::sync::Arc::clone(&self.import.collection.shared);
         let outcomes = shared.sort_out(pending.answer().await).await?;
         let mut again = Vec::new();
@@ -420,7 +435,11 @@ impl Importer<'_> {
     /// Writes one record by itself, finding out each time what it is now.
     async fn one(&self, item: Item) -> Result<Written, Error> {
         let shared = self.shared();
-        let spec = self.import.key.clone().map(|key| IndexSpec::unique(vec![key]));
+        let spec = self
+            .import
+            .key
+            .clone()
+            .map(|key| IndexSpec::unique(vec![key]));
         let mut last = None;
         for _ in 0..MAX_TRIES {
             let indexes = shared.indexes().await?;
@@ -429,7 +448,9 @@ impl Importer<'_> {
                 .bulk_mutation(&self.import.attribution, &item, &id, known, &indexes)
                 .await?;
             let committer = shared.committer();
-            let pending = committer.submit(indexes.epoch, vec![mutation], put_at).await?;
+            let pending = committer
+                .submit(indexes.epoch, vec![mutation], put_at)
+                .await?;
             let Some(outcomes) = shared.sort_out(pending.answer().await).await? else {
                 continue;
             };
@@ -461,7 +482,11 @@ impl Shared {
             id,
             op: if known { Op::Update } else { Op::Create },
             expect: Expect {
-                state: if known { Presence::Live } else { Presence::Absent },
+                state: if known {
+                    Presence::Live
+                } else {
+                    Presence::Absent
+                },
                 ov: None,
             },
             attribution,
@@ -474,7 +499,9 @@ impl Shared {
             skip_unchanged: true,
         };
         let attempt = Database::new_attempt();
-        let prepared = self.prepare(&item.document, indexes, id, 0, attempt).await?;
+        let prepared = self
+            .prepare(&item.document, indexes, id, 0, attempt)
+            .await?;
         let put_at = prepared.put_at;
         Ok((self.append_prepared(&draft, attempt, prepared), put_at))
     }
@@ -512,7 +539,9 @@ impl<'a> IntoFuture for CreateMany<'a> {
                 let mut put_at = None;
                 for document in documents.by_ref().take(CHUNK) {
                     let at = results.len();
-                    let prepared = shared.prepare_new(document, &self.attribution, &indexes).await;
+                    let prepared = shared
+                        .prepare_new(document, &self.attribution, &indexes)
+                        .await;
                     match prepared {
                         Err(error) => results.push(Err(error.during(&doing))),
                         Ok((item, id, mutation, put)) => {
@@ -586,7 +615,10 @@ impl Shared {
                 put_at = put_at.or(put);
                 mutations.push(mutation);
             }
-            let pending = self.committer().submit(indexes.epoch, mutations, put_at).await?;
+            let pending = self
+                .committer()
+                .submit(indexes.epoch, mutations, put_at)
+                .await?;
             answer = self.sort_out(pending.answer().await).await?;
         }
         Err(contended())
@@ -599,9 +631,9 @@ fn id_at(document: &Value, path: &Path) -> Result<RecordId, Error> {
         .iter()
         .try_fold(document, |at, segment| at.get(segment));
     match found {
-        Some(Value::String(text)) => Ok(text.parse().map_err(|e: Invalid| {
-            Invalid::at(path.to_string(), e.message())
-        })?),
+        Some(Value::String(text)) => Ok(text
+            .parse()
+            .map_err(|e: Invalid| Invalid::at(path.to_string(), e.message()))?),
         Some(Value::Number(n)) if n.is_i64() || n.is_u64() => Ok(n.to_string().parse()?),
         Some(Value::Object(object)) if object.len() == 1 => match object.get("$oid") {
             Some(Value::String(text)) => Ok(text.parse()?),

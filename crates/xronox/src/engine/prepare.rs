@@ -5,8 +5,8 @@ use std::time::Instant;
 use bytes::Bytes;
 use serde_json::Value;
 use xronox_model::{
-    Attempt, Body, BucketRole, IndexKeys, Invalid, Location, RecordId, Sha256, UniqueKey,
-    item_key, json,
+    Attempt, Body, BucketRole, IndexKeys, Invalid, Location, RecordId, Sha256, UniqueKey, item_key,
+    json,
 };
 use xronox_store::Indexes;
 
@@ -72,8 +72,8 @@ impl Shared {
         let unique = unique_keys(&canonical.document, indexes)?;
         let size = canonical.bytes.len() as u64;
         let (encoding, stored) = self.database.codec.encode(canonical.bytes.clone());
-        let inline = stored.len() as u64 <= self.rules.inline_max
-            || self.database.payloads.home().is_none();
+        let inline =
+            stored.len() as u64 <= self.rules.inline_max || self.database.payloads.home().is_none();
         let mut put_at = None;
         let (location, inline) = if inline {
             (Location::Inline, Some(stored))

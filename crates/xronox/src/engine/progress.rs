@@ -30,7 +30,12 @@ impl<'a> Listener<'a> {
         Self(Some(Box::new(listen)))
     }
 
-    pub(crate) fn tell(&mut self, collection: Option<&CollectionName>, done: u64, total: Option<u64>) {
+    pub(crate) fn tell(
+        &mut self,
+        collection: Option<&CollectionName>,
+        done: u64,
+        total: Option<u64>,
+    ) {
         if let Some(listen) = &mut self.0 {
             listen(Progress {
                 collection: collection.cloned(),

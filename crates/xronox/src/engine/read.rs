@@ -51,7 +51,8 @@ impl Collection {
     /// [`NotFound`](ErrorKind::NotFound) if there is no such version,
     /// [`Pruned`](ErrorKind::Pruned) if retention removed it.
     pub fn get_version(&self, id: impl IntoId, ov: u64) -> Get<'_> {
-        self.get("get_version", id, Ok(At::Ov(ov))).include_deleted()
+        self.get("get_version", id, Ok(At::Ov(ov)))
+            .include_deleted()
     }
 
     /// The version of a record that was the newest at a moment: an RFC 3339
@@ -98,7 +99,11 @@ impl Collection {
                 return Err(xronox_model::Invalid::at("ids", why).into());
             }
             let id = id.into_id().map_err(|e| e.during(&doing))?;
-            let row = self.shared.newest(&id).await.map_err(|e| e.during(&doing))?;
+            let row = self
+                .shared
+                .newest(&id)
+                .await
+                .map_err(|e| e.during(&doing))?;
             out.push(match row.filter(VersionRow::live) {
                 None => None,
                 Some(row) => Some(self.shared.load(row).await.map_err(|e| e.during(&doing))?),
@@ -129,7 +134,9 @@ impl<'a> IntoFuture for Get<'a> {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let shared = &self.collection.shared;
-            let id = self.id.map_err(|e| e.during(&shared.doing(self.what, None)))?;
+            let id = self
+                .id
+                .map_err(|e| e.during(&shared.doing(self.what, None)))?;
             let doing = shared.doing(self.what, Some(&id));
             let read = async {
                 let at = self.moment?;

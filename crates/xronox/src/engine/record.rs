@@ -3,7 +3,9 @@
 use bytes::Bytes;
 use serde::{Serialize, Serializer, de::DeserializeOwned};
 use serde_json::Value;
-use xronox_model::{Invalid, Op, Projection, RecordId, Sha256, SystemFields, Timestamp, VersionRow};
+use xronox_model::{
+    Invalid, Op, Projection, RecordId, Sha256, SystemFields, Timestamp, VersionRow,
+};
 
 use crate::{Error, ErrorKind};
 
@@ -135,14 +137,16 @@ impl Record {
     /// [`Invalid`](ErrorKind::Invalid) if the document is not of that type.
     pub fn to<T: DeserializeOwned>(&self) -> Result<T, Error> {
         let wrong = |error: serde_json::Error| {
-            Error::from(Invalid::at("", format!("not of the type asked for: {error}")))
+            Error::from(Invalid::at(
+                "",
+                format!("not of the type asked for: {error}"),
+            ))
         };
         match &self.content {
             Content::Whole(bytes) => serde_json::from_slice(bytes).map_err(wrong),
             Content::Part(_) => serde_json::from_value(self.document()).map_err(wrong),
         }
     }
-
 
     /// The document of a whole record; verified bytes always parse.
     pub(crate) fn whole(&self) -> Result<Value, Error> {

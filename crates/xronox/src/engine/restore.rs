@@ -134,9 +134,13 @@ impl<'a> IntoFuture for RestoreObject<'a> {
                     idempotency: None,
                     skip_unchanged: true,
                 };
-                shared.write_named(&draft, NewBody::OfVersion(source.ov)).await
+                shared
+                    .write_named(&draft, NewBody::OfVersion(source.ov))
+                    .await
             };
-            write.await.map_err(|e| e.during(&shared.doing(WHAT, Some(&id))))
+            write
+                .await
+                .map_err(|e| e.during(&shared.doing(WHAT, Some(&id))))
         })
     }
 }
@@ -154,7 +158,9 @@ impl Shared {
                 self.history_allowed()?;
                 let cv = self.cut(moment).await?.cv.ok_or_else(not_found)?;
                 let catalog = &self.database.catalog;
-                let found = catalog.version(&self.name, id, Which::AsOf(cv), Bodies::Omit).await?;
+                let found = catalog
+                    .version(&self.name, id, Which::AsOf(cv), Bodies::Omit)
+                    .await?;
                 found.ok_or_else(not_found)?
             }
         };

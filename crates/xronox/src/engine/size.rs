@@ -54,7 +54,8 @@ impl Collection {
                 at: newest.map(|commit| commit.at),
             })
         };
-        read.await
-            .map_err(|e: xronox_store::StoreError| Error::from(e).during(&shared.doing("size", None)))
+        read.await.map_err(|e: xronox_store::StoreError| {
+            Error::from(e).during(&shared.doing("size", None))
+        })
     }
 }

@@ -10,11 +10,7 @@ use futures::{StreamExt, TryStreamExt, future::BoxFuture, stream};
 use xronox_model::{Op, VersionRow};
 use xronox_store::{Bodies, StoreError};
 
-use crate::{
-    Collection, Error, Progress, Xronox,
-    collection::Shared,
-    engine::progress::Listener,
-};
+use crate::{Collection, Error, Progress, Xronox, collection::Shared, engine::progress::Listener};
 use order::Order;
 use report::Found;
 use row::Checker;
@@ -200,7 +196,11 @@ impl Walk<'_, '_> {
     async fn read(&mut self, from: &mut u64, end: u64) -> Result<Vec<VersionRow>, Error> {
         let name = &self.shared.name;
         let catalog = &self.shared.database.catalog;
-        let bodies = if self.bodies { Bodies::Inline } else { Bodies::Omit };
+        let bodies = if self.bodies {
+            Bodies::Inline
+        } else {
+            Bodies::Omit
+        };
         let mut limit = PAGE;
         loop {
             match catalog.rows(name, *from, limit, bodies).await {
@@ -233,7 +233,11 @@ impl Walk<'_, '_> {
     }
 
     async fn unreadable(&mut self, from: u64) -> Result<bool, Error> {
-        let bodies = if self.bodies { Bodies::Inline } else { Bodies::Omit };
+        let bodies = if self.bodies {
+            Bodies::Inline
+        } else {
+            Bodies::Omit
+        };
         let catalog = &self.shared.database.catalog;
         match catalog.rows(&self.shared.name, from, 1, bodies).await {
             Ok(_) => Ok(false),
@@ -244,12 +248,20 @@ impl Walk<'_, '_> {
 
     /// Looks at what was committed since the walk began, as far as it may
     /// have removed versions that the walk then missed.
-    async fn later(&mut self, order: &mut Order, end: u64, checker: &Checker<'_>) -> Result<(), Error> {
+    async fn later(
+        &mut self,
+        order: &mut Order,
+        end: u64,
+        checker: &Checker<'_>,
+    ) -> Result<(), Error> {
         const PAGE: usize = 1000;
         let catalog = &self.shared.database.catalog;
         let mut from = end;
         while order.excess(end) > 0 {
-            let rows = match catalog.rows(&self.shared.name, from, PAGE, Bodies::Omit).await {
+            let rows = match catalog
+                .rows(&self.shared.name, from, PAGE, Bodies::Omit)
+                .await
+            {
                 Ok(rows) => rows,
                 Err(StoreError::Corrupt(_)) => return Ok(()),
                 Err(error) => return Err(error.into()),

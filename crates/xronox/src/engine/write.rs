@@ -155,12 +155,7 @@ impl Collection {
         self.change("patch", id, changes)
     }
 
-    fn change(
-        &self,
-        what: &'static str,
-        id: impl IntoId,
-        new: Result<New, Error>,
-    ) -> Change<'_> {
+    fn change(&self, what: &'static str, id: impl IntoId, new: Result<New, Error>) -> Change<'_> {
         Change {
             collection: self,
             what,
@@ -207,7 +202,11 @@ impl Collection {
     ) -> Result<Option<Written>, Error> {
         let id = id.into_id()?;
         let shared = &self.shared;
-        let row = shared.database.catalog.outcome(&shared.name, &id, attempt).await;
+        let row = shared
+            .database
+            .catalog
+            .outcome(&shared.name, &id, attempt)
+            .await;
         let row = row.map_err(|e| Error::from(e).during(&shared.doing("outcome", Some(&id))))?;
         Ok(row.map(|row| Written::of(brief(&row), false)))
     }
@@ -324,7 +323,12 @@ impl<'a> IntoFuture for Create<'a> {
                 let lineage = shared.lineage(self.lineage).await?;
                 let idempotency = shared.idempotency(
                     self.idempotency,
-                    &json!([what, named.then(|| id.to_string()), document.sha256, &lineage]),
+                    &json!([
+                        what,
+                        named.then(|| id.to_string()),
+                        document.sha256,
+                        &lineage
+                    ]),
                 )?;
                 let draft = Draft {
                     id: &id,
@@ -343,7 +347,9 @@ impl<'a> IntoFuture for Create<'a> {
                 };
                 shared.write_whole(&draft, &document).await
             };
-            write.await.map_err(|e| e.during(&shared.doing(what, Some(&id))))
+            write
+                .await
+                .map_err(|e| e.during(&shared.doing(what, Some(&id))))
         })
     }
 }
@@ -355,7 +361,9 @@ impl<'a> IntoFuture for Change<'a> {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let shared = &self.collection.shared;
-            let id = self.id.map_err(|e| e.during(&shared.doing(self.what, None)))?;
+            let id = self
+                .id
+                .map_err(|e| e.during(&shared.doing(self.what, None)))?;
             let write = async {
                 if let Some(error) = self.broken {
                     return Err(error);
@@ -393,7 +401,9 @@ impl<'a> IntoFuture for Change<'a> {
                     }
                 }
             };
-            write.await.map_err(|e| e.during(&shared.doing(self.what, Some(&id))))
+            write
+                .await
+                .map_err(|e| e.during(&shared.doing(self.what, Some(&id))))
         })
     }
 }
@@ -405,7 +415,9 @@ impl<'a> IntoFuture for Delete<'a> {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let shared = &self.collection.shared;
-            let id = self.id.map_err(|e| e.during(&shared.doing("delete", None)))?;
+            let id = self
+                .id
+                .map_err(|e| e.during(&shared.doing("delete", None)))?;
             let write = async {
                 if let Some(error) = self.broken {
                     return Err(error);
@@ -441,7 +453,9 @@ impl<'a> IntoFuture for Delete<'a> {
                 };
                 shared.write_named(&draft, NewBody::OfNewest).await
             };
-            write.await.map_err(|e| e.during(&shared.doing("delete", Some(&id))))
+            write
+                .await
+                .map_err(|e| e.during(&shared.doing("delete", Some(&id))))
         })
     }
 }
@@ -498,25 +512,27 @@ impl Shared {
         attempt: Attempt,
         prepared: Prepared,
     ) -> Mutation {
-        let Prepared { body, keys, unique, .. } = prepared;
+        let Prepared {
+            body, keys, unique, ..
+        } = prepared;
         Mutation::Append(self.append(draft, attempt, NewBody::Given(body), Some(keys), unique))
     }
 
     /// Writes a document that does not depend on the current one.
-    async fn write_whole(
-        &self,
-        draft: &Draft<'_>,
-        document: &Canonical,
-    ) -> Result<Written, Error> {
+    async fn write_whole(&self, draft: &Draft<'_>, document: &Canonical) -> Result<Written, Error> {
         for _ in 0..MAX_TRIES {
             let indexes = self.indexes().await?;
             let attempt = Database::new_attempt();
             let ov = draft.expect.ov.map_or(0, |ov| ov + 1);
-            let prepared = self.prepare(document, &indexes, draft.id, ov, attempt).await?;
+            let prepared = self
+                .prepare(document, &indexes, draft.id, ov, attempt)
+                .await?;
             let put_at = prepared.put_at;
             let append = self.append_prepared(draft, attempt, prepared);
             let committer = self.committer();
-            let pending = committer.submit(indexes.epoch, vec![append], put_at).await?;
+            let pending = committer
+                .submit(indexes.epoch, vec![append], put_at)
+                .await?;
             if let Step::Done(written) = self.settle(pending, draft.id).await? {
                 return Ok(written);
             }
@@ -560,7 +576,10 @@ impl Shared {
             let committer = self.committer();
             let mutations = vec![Mutation::Append(append)];
             let pending = committer.submit(indexes.epoch, mutations, None).await?;
-            match self.settle_expecting(pending, draft.id, draft.expect.ov).await? {
+            match self
+                .settle_expecting(pending, draft.id, draft.expect.ov)
+                .await?
+            {
                 Step::Done(written) => return Ok(written),
                 Step::Again(Refusal::KeysNeeded) => with_keys = true,
                 Step::Again(_) => {}
@@ -572,9 +591,7 @@ impl Shared {
     async fn source(&self, id: &RecordId, body: &NewBody) -> Result<VersionRow, Error> {
         match body {
             NewBody::OfVersion(ov) => self.version(id, *ov).await,
-            NewBody::OfNewest | NewBody::Given(_) => {
-                self.newest(id).await?.ok_or_else(not_found)
-            }
+            NewBody::OfNewest | NewBody::Given(_) => self.newest(id).await?.ok_or_else(not_found),
         }
     }
 
@@ -603,7 +620,9 @@ impl Shared {
             let indexes = self.indexes().await?;
             let attempt = Database::new_attempt();
             let ov = expected.ov + 1;
-            let prepared = self.prepare(&canonical, &indexes, draft.id, ov, attempt).await?;
+            let prepared = self
+                .prepare(&canonical, &indexes, draft.id, ov, attempt)
+                .await?;
             let put_at = prepared.put_at;
             let own = Draft {
                 expect: Expect {
@@ -617,7 +636,9 @@ impl Shared {
             };
             let append = self.append_prepared(&own, attempt, prepared);
             let committer = self.committer();
-            let pending = committer.submit(indexes.epoch, vec![append], put_at).await?;
+            let pending = committer
+                .submit(indexes.epoch, vec![append], put_at)
+                .await?;
             *turn = Some(Expected {
                 ov: if unchanged { expected.ov } else { ov },
                 document: canonical.document,
@@ -625,7 +646,9 @@ impl Shared {
                 system: expected.system,
             });
             drop(turn);
-            let settled = self.settle_expecting(pending, draft.id, draft.expect.ov).await;
+            let settled = self
+                .settle_expecting(pending, draft.id, draft.expect.ov)
+                .await;
             match settled {
                 Ok(Step::Done(written)) => return Ok(written),
                 other => {
@@ -793,7 +816,10 @@ pub(crate) fn refused(refusal: Refusal) -> Error {
         ),
         Refusal::Taken(taken) => (
             ErrorKind::AlreadyExists,
-            format!("{} holds the same key of index `{}`", taken.holder, taken.index),
+            format!(
+                "{} holds the same key of index `{}`",
+                taken.holder, taken.index
+            ),
         ),
         Refusal::Conflict { expected, actual } => (
             ErrorKind::Conflict { expected, actual },

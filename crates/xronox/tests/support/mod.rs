@@ -1,5 +1,9 @@
 //! Stores for tests: the same story on every backend.
-#![allow(dead_code, unreachable_pub, reason = "each test crate uses what it needs")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test crate uses what it needs"
+)]
 
 use tempfile::TempDir;
 use xronox::{Config, Settings, Xronox};

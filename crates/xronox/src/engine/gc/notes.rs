@@ -4,7 +4,9 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use xronox_model::{BucketRole, CollectionName, Direction, Filter, Invalid, Path, Sha256, Timestamp};
+use xronox_model::{
+    BucketRole, CollectionName, Direction, Filter, Invalid, Path, Sha256, Timestamp,
+};
 use xronox_store::{DocFind, DocIndex, Documents, ObjectEntry};
 
 use crate::{Error, ErrorKind};
@@ -41,7 +43,10 @@ impl Note {
 
     fn read(document: Value) -> Result<Self, Error> {
         serde_json::from_value(document).map_err(|error| {
-            Error::new(ErrorKind::Corrupt, format!("a note in {NOTES} is damaged: {error}"))
+            Error::new(
+                ErrorKind::Corrupt,
+                format!("a note in {NOTES} is damaged: {error}"),
+            )
         })
     }
 

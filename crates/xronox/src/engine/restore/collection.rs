@@ -122,7 +122,11 @@ impl<'a> IntoFuture for RestoreCollection<'a> {
             let begun = self.begin().await;
             let job = begun.map_err(|e| e.during(&shared.doing(WHAT, None)))?;
             // The only record that this is about is the job.
-            let id = if self.dry_run { None } else { job.id.parse().ok() };
+            let id = if self.dry_run {
+                None
+            } else {
+                job.id.parse().ok()
+            };
             let run = async {
                 let past = shared.past(job.target).await?;
                 let rewind = Rewind {
@@ -135,7 +139,8 @@ impl<'a> IntoFuture for RestoreCollection<'a> {
                 };
                 rewind.run().await
             };
-            run.await.map_err(|e| e.during(&shared.doing(WHAT, id.as_ref())))
+            run.await
+                .map_err(|e| e.during(&shared.doing(WHAT, id.as_ref())))
         })
     }
 }
@@ -188,7 +193,8 @@ impl Rewind<'_> {
             if from < end {
                 from = self.page(from, end).await?;
                 let (done, total) = (from.min(end) - first, end - first);
-                self.progress.tell(Some(&self.shared.name), done, Some(total));
+                self.progress
+                    .tell(Some(&self.shared.name), done, Some(total));
             } else {
                 self.job.state = State::Done;
                 if !self.save(self.job.start).await? {
@@ -239,7 +245,13 @@ impl Rewind<'_> {
         let wrote = !to_write.is_empty();
         let fates = if self.dry_run {
             let open = |plan: &&Plan| plan.row.to_cv.is_none();
-            let fate = |plan| if open(plan) { Fate::Done } else { Fate::Conflict };
+            let fate = |plan| {
+                if open(plan) {
+                    Fate::Done
+                } else {
+                    Fate::Conflict
+                }
+            };
             to_write.iter().map(fate).collect()
         } else {
             self.writer.write(&to_write).await?

@@ -10,7 +10,9 @@ use xronox_store::{
 };
 
 use super::report::{Listed, RestoreReport};
-use crate::{Collection, Error, ErrorKind, Moment, collection::Shared, engine::attribution::Attribution};
+use crate::{
+    Collection, Error, ErrorKind, Moment, collection::Shared, engine::attribution::Attribution,
+};
 
 /// The plain collection of jobs.
 const JOBS: &str = "xronox_jobs";
@@ -175,7 +177,10 @@ impl Job {
 
     fn read(document: Value) -> Result<Self, Error> {
         serde_json::from_value(document).map_err(|error| {
-            Error::new(ErrorKind::Corrupt, format!("a row of {JOBS} is damaged: {error}"))
+            Error::new(
+                ErrorKind::Corrupt,
+                format!("a row of {JOBS} is damaged: {error}"),
+            )
         })
     }
 
@@ -195,17 +200,26 @@ impl Shared {
         // Finished jobs stay, and must not be in the way of the others.
         let index = DocIndex::ascending(["state".parse()?, "collection".parse()?]);
         self.documents().ensure_index(&jobs, &index).await?;
-        let outcomes = self.documents().insert(&jobs, vec![job.document()?]).await?;
+        let outcomes = self
+            .documents()
+            .insert(&jobs, vec![job.document()?])
+            .await?;
         match outcomes.first() {
             Some(InsertOutcome::Inserted) => Ok(()),
-            _ => Err(Error::new(ErrorKind::Unavailable, "the job could not be stored")),
+            _ => Err(Error::new(
+                ErrorKind::Unavailable,
+                "the job could not be stored",
+            )),
         }
     }
 
     /// The job of this id.
     pub(super) async fn load_job(&self, id: &str) -> Result<Job, Error> {
         let filter = json!({ "_id": id, "kind": KIND, "collection": self.name });
-        let found = self.documents().find_one(&jobs()?, &Filter::parse(&filter)?).await?;
+        let found = self
+            .documents()
+            .find_one(&jobs()?, &Filter::parse(&filter)?)
+            .await?;
         match found {
             Some(document) => Job::read(document),
             None => Err(Error::new(
@@ -268,7 +282,8 @@ impl Collection {
         });
         let find = DocFind::of(Filter::parse(&filter)?).limit(MAX_JOBS);
         let found = shared.documents().find(&jobs()?, &find).await;
-        let found = found.map_err(|e| Error::from(e).during(&shared.doing("restore_jobs", None)))?;
+        let found =
+            found.map_err(|e| Error::from(e).during(&shared.doing("restore_jobs", None)))?;
         let read = |document| {
             let job = Job::read(document)?;
             Ok(RestoreJob {

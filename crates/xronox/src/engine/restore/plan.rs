@@ -23,10 +23,7 @@ pub(super) enum Need {
     /// It is as it was.
     Nothing,
     /// This version of it, which is live or not.
-    Version {
-        ov: u64,
-        live: bool,
-    },
+    Version { ov: u64, live: bool },
     /// To be deleted: it was not there.
     Absence,
     /// A version that retention has removed.
@@ -123,7 +120,11 @@ impl Shared {
             }
             _ => {
                 replaced = then.is_none() && row.ov > 0 && self.was_purged(past, &row.id).await?;
-                if row.live() { Need::Absence } else { Need::Nothing }
+                if row.live() {
+                    Need::Absence
+                } else {
+                    Need::Nothing
+                }
             }
         };
         Ok(Plan {

@@ -100,7 +100,9 @@ impl<'a> Writer<'a> {
             let indexes = self.shared.indexes().await?;
             let mut mutations = Vec::with_capacity(open.len());
             for &i in &open {
-                let append = self.append(plans[i], Act::Whole, &indexes, with_keys[i]).await;
+                let append = self
+                    .append(plans[i], Act::Whole, &indexes, with_keys[i])
+                    .await;
                 match append {
                     Ok(append) => mutations.push(Mutation::Append(append)),
                     Err(Stopped::Pruned) => fates[i] = Some(Fate::Pruned),
@@ -124,7 +126,10 @@ impl<'a> Writer<'a> {
         for i in tangled {
             fates[i] = Some(self.untangle(plans[i], floor).await?);
         }
-        fates.into_iter().map(|fate| fate.ok_or_else(contended)).collect()
+        fates
+            .into_iter()
+            .map(|fate| fate.ok_or_else(contended))
+            .collect()
     }
 
     async fn fate(&self, plan: &Plan, outcome: Outcome) -> Result<Fate, Error> {
@@ -132,9 +137,9 @@ impl<'a> Writer<'a> {
             Outcome::Committed(_) => Ok(Fate::Done),
             Outcome::Unchanged(_) => Ok(Fate::Unchanged),
             Outcome::Refused(Refusal::Pruned) => Ok(Fate::Pruned),
-            Outcome::Refused(
-                Refusal::Conflict { .. } | Refusal::NotFound | Refusal::Deleted,
-            ) => self.fate_of_changed(plan).await,
+            Outcome::Refused(Refusal::Conflict { .. } | Refusal::NotFound | Refusal::Deleted) => {
+                self.fate_of_changed(plan).await
+            }
             Outcome::Refused(refusal) => Err(refused(refusal)),
             Outcome::Done { .. } => Err(refused(Refusal::KeysNeeded)),
         }
@@ -146,7 +151,11 @@ impl<'a> Writer<'a> {
         let (id, attempt) = (&plan.row.id, self.attempt(plan, Act::Whole));
         let catalog = &self.shared.database.catalog;
         let ours = catalog.outcome(&self.shared.name, id, attempt).await?;
-        Ok(if ours.is_some() { Fate::Done } else { Fate::Conflict })
+        Ok(if ours.is_some() {
+            Fate::Done
+        } else {
+            Fate::Conflict
+        })
     }
 
     /// Names a mutation so that the same job always gives it the same name.
@@ -207,7 +216,9 @@ impl<'a> Writer<'a> {
             idempotency: None,
             skip_unchanged: op == Op::Restore,
         };
-        Ok(self.shared.append(&draft, self.attempt(plan, act), body, keys, unique))
+        Ok(self
+            .shared
+            .append(&draft, self.attempt(plan, act), body, keys, unique))
     }
 
     async fn keys(
@@ -228,7 +239,11 @@ impl<'a> Writer<'a> {
             Err(error) => return Err(error.into()),
         };
         let keys = IndexKeys::of_body(&document, indexes.fields());
-        let unique = if live { unique_keys(&document, indexes)? } else { Vec::new() };
+        let unique = if live {
+            unique_keys(&document, indexes)?
+        } else {
+            Vec::new()
+        };
         Ok((Some(keys), unique))
     }
 
@@ -247,13 +262,16 @@ impl<'a> Writer<'a> {
         for _ in 0..MAX_ROUNDS {
             let indexes = self.shared.indexes().await?;
             let mut mutations = Vec::new();
-            let first = knot.iter().filter_map(|(plan, freed)| match (plan.wants_keys(), freed) {
-                (false, _) => Some((plan, Act::Whole)),
-                (true, true) => Some((plan, Act::Free)),
-                (true, false) => None,
-            });
+            let first = knot
+                .iter()
+                .filter_map(|(plan, freed)| match (plan.wants_keys(), freed) {
+                    (false, _) => Some((plan, Act::Whole)),
+                    (true, true) => Some((plan, Act::Free)),
+                    (true, false) => None,
+                });
             let then = knot.iter().rev().filter(|(plan, _)| plan.wants_keys());
-            let then = then.map(|(plan, freed)| (plan, if *freed { Act::Rest } else { Act::Whole }));
+            let then =
+                then.map(|(plan, freed)| (plan, if *freed { Act::Rest } else { Act::Whole }));
             let acts: Vec<(&Plan, Act)> = first.chain(then).collect();
             for (member, act) in acts {
                 match self.append(member, act, &indexes, true).await {

@@ -69,7 +69,11 @@ impl Order {
     /// How many commits before `end` are missing without a reason.
     pub(super) fn excess(&self, end: u64) -> u64 {
         let expected = self.last.map_or(0, |(cv, _)| cv + 1);
-        let tail = if end == u64::MAX { 0 } else { end.saturating_sub(expected) };
+        let tail = if end == u64::MAX {
+            0
+        } else {
+            end.saturating_sub(expected)
+        };
         (self.missing_cvs + tail)
             .saturating_sub(self.missing_ovs)
             .saturating_sub(self.tolerated)

@@ -33,7 +33,11 @@ impl Checked {
     }
 
     /// What was read, unless it cannot be: then that is the damage.
-    fn read<T>(&mut self, row: &VersionRow, read: Result<T, StoreError>) -> Result<Option<T>, Error> {
+    fn read<T>(
+        &mut self,
+        row: &VersionRow,
+        read: Result<T, StoreError>,
+    ) -> Result<Option<T>, Error> {
         match read {
             Ok(read) => Ok(Some(read)),
             Err(StoreError::Corrupt(message)) => {
@@ -70,7 +74,9 @@ impl<'a> Checker<'a> {
             if checked.damages.is_empty() || looks == MAX_LOOKS {
                 return Ok(checked);
             }
-            let again = catalog.version(name, &row.id, Which::Ov(row.ov), bodies).await;
+            let again = catalog
+                .version(name, &row.id, Which::Ov(row.ov), bodies)
+                .await;
             let Some(again) = checked.read(&row, again)? else {
                 return Ok(checked);
             };
@@ -97,7 +103,13 @@ impl<'a> Checker<'a> {
     async fn removed(&self, row: &VersionRow) -> Result<bool, Error> {
         let catalog = &self.shared.database.catalog;
         let later = catalog
-            .history(&self.shared.name, &row.id, Some(row.ov), Direction::Ascending, 1)
+            .history(
+                &self.shared.name,
+                &row.id,
+                Some(row.ov),
+                Direction::Ascending,
+                1,
+            )
             .await?;
         let purged = later.first().is_some_and(|later| later.op == Op::Purge);
         Ok(purged || !self.shared.rules.versioning)
@@ -121,7 +133,13 @@ impl<'a> Checker<'a> {
         };
         let catalog = &self.shared.database.catalog;
         let found = catalog
-            .history(&self.shared.name, &row.id, Some(before), Direction::Descending, 1)
+            .history(
+                &self.shared.name,
+                &row.id,
+                Some(before),
+                Direction::Descending,
+                1,
+            )
             .await?;
         Ok(found.into_iter().next())
     }
@@ -142,7 +160,9 @@ impl<'a> Checker<'a> {
         };
         checked.missing = missing(previous.as_ref(), row);
         let gap = checked.missing > 0;
-        let alone = previous.as_ref().is_none_or(|previous| previous.op == Op::Purge);
+        let alone = previous
+            .as_ref()
+            .is_none_or(|previous| previous.op == Op::Purge);
         if gap && !(alone && (row.op == Op::Purge || !self.shared.rules.versioning)) {
             let count = checked.missing;
             let message = match count {
@@ -168,7 +188,9 @@ impl<'a> Checker<'a> {
                 "version {} of the record is valid from {} until {}, and this one follows it",
                 previous.ov,
                 previous.cv,
-                previous.to_cv.map_or_else(|| "now".to_owned(), |to_cv| to_cv.to_string()),
+                previous
+                    .to_cv
+                    .map_or_else(|| "now".to_owned(), |to_cv| to_cv.to_string()),
             );
             checked.add(Rule::Interval, row, message);
         }
@@ -184,7 +206,9 @@ impl<'a> Checker<'a> {
 
     async fn after(&self, row: &VersionRow, checked: &mut Checked) -> Result<(), Error> {
         let (catalog, name) = (&self.shared.database.catalog, &self.shared.name);
-        let newest = catalog.history(name, &row.id, None, Direction::Descending, 1).await;
+        let newest = catalog
+            .history(name, &row.id, None, Direction::Descending, 1)
+            .await;
         let Some(newest) = checked.read(row, newest)? else {
             return Ok(());
         };
@@ -195,14 +219,17 @@ impl<'a> Checker<'a> {
                 checked.add(Rule::Interval, row, message);
             }
             Some(to_cv) if newest == Some(row.cv) => {
-                let message = format!(
-                    "the newest version of the record, but valid only until {to_cv}"
-                );
+                let message =
+                    format!("the newest version of the record, but valid only until {to_cv}");
                 checked.add(Rule::HeadNotNewest, row, message);
             }
             Some(_) => {}
             None if newest != Some(row.cv) => {
-                checked.add(Rule::HeadNotNewest, row, "open, but not the newest of the record");
+                checked.add(
+                    Rule::HeadNotNewest,
+                    row,
+                    "open, but not the newest of the record",
+                );
             }
             None => {
                 let head = catalog.head(name, &row.id, Bodies::Omit).await;
@@ -239,7 +266,11 @@ impl<'a> Checker<'a> {
                     Location::Inline => true,
                     location @ Location::Object { .. } => payloads.exists(location).await?,
                 };
-                let rule = if there { Rule::CorruptBody } else { Rule::MissingBody };
+                let rule = if there {
+                    Rule::CorruptBody
+                } else {
+                    Rule::MissingBody
+                };
                 checked.add(rule, row, message);
                 return Ok(());
             }
@@ -252,7 +283,11 @@ impl<'a> Checker<'a> {
         };
         checked.body = Some(bytes.len() as u64);
         let Ok(document) = parse(&bytes) else {
-            checked.add(Rule::CorruptBody, row, "the body has a good hash, but is not JSON");
+            checked.add(
+                Rule::CorruptBody,
+                row,
+                "the body has a good hash, but is not JSON",
+            );
             return Ok(());
         };
         let mut expected = VersionRow {
