@@ -207,6 +207,8 @@ struct Item {
 /// A chunk that is queued.
 #[derive(Debug)]
 struct Waiting {
+    /// That of the indexes it was prepared for.
+    epoch: u64,
     items: Vec<(Item, RecordId)>,
     keys: Vec<String>,
     pending: Pending,
@@ -246,8 +248,8 @@ impl Importer<'_> {
     /// Whatever refused a record; the others are committed.
     pub async fn finish(mut self) -> Result<ImportReport, Error> {
         self.flush().await?;
-        while let Some(waiting) = self.waiting.pop_front() {
-            self.take(waiting).await?;
+        while !self.waiting.is_empty() {
+            self.take().await?;
         }
         Ok(self.report)
     }
@@ -300,12 +302,19 @@ impl Importer<'_> {
             return Ok(());
         }
         while self.waiting.len() >= CHUNKS_AHEAD {
-            if let Some(waiting) = self.waiting.pop_front() {
-                self.take(waiting).await?;
-            }
+            self.take().await?;
         }
         let shared = std::sync::Arc::clone(&self.import.collection.shared);
         let indexes = shared.indexes().await?;
+        // What was queued for other indexes will be refused and queued again,
+        // and must not come behind what is newer.
+        while self
+            .waiting
+            .front()
+            .is_some_and(|waiting| waiting.epoch != indexes.epoch)
+        {
+            self.take().await?;
+        }
         let spec = self
             .import
             .key
@@ -339,6 +348,7 @@ impl Importer<'_> {
             .submit(indexes.epoch, mutations, put_at)
             .await?;
         self.waiting.push_back(Waiting {
+            epoch: indexes.epoch,
             items,
             keys,
             pending,
@@ -385,11 +395,15 @@ impl Importer<'_> {
     }
 
     /// Counts a chunk's outcomes; what others came between is tried again.
-    async fn take(&mut self, waiting: Waiting) -> Result<(), Error> {
+    async fn take(&mut self) -> Result<(), Error> {
+        let Some(waiting) = self.waiting.pop_front() else {
+            return Ok(());
+        };
         let Waiting {
             items,
             keys,
             pending,
+            ..
         } = waiting;
         let shared = std::sync::Arc::clone(&self.import.collection.shared);
         let outcomes = shared.sort_out(pending.answer().await).await?;

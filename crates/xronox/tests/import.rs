@@ -1,0 +1,172 @@
+//! Records brought in from elsewhere.
+
+mod support;
+
+use serde_json::json;
+use support::stores;
+use xronox::{Collection, ErrorKind, ImportReport, Path, Settings};
+
+fn path(text: &str) -> Path {
+    text.parse().unwrap()
+}
+
+async fn import(collection: &Collection, from: u64, to: u64, release: u64) -> ImportReport {
+    let mut import = collection.import().key(path("key")).start().await.unwrap();
+    for n in from..to {
+        let document = json!({ "key": n, "release": release, "fill": "x".repeat(50) });
+        import.add(document).await.unwrap();
+    }
+    import.finish().await.unwrap()
+}
+
+fn counts(report: ImportReport) -> (u64, u64, u64) {
+    (report.created, report.updated, report.unchanged)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_makes_one_record() {
+    for store in stores(Settings::default()).await {
+        let things = store.xronox.collection("things").unwrap();
+        assert_eq!(counts(import(&things, 0, 1000, 1).await), (1000, 0, 0));
+        assert_eq!(counts(import(&things, 0, 1000, 1).await), (0, 0, 1000));
+        assert_eq!(counts(import(&things, 500, 1200, 2).await), (200, 500, 0));
+        assert_eq!(things.count(json!({})).await.unwrap().count, 1200);
+        assert!(things.verify().await.unwrap().clean());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_of_repeated_keys_wins() {
+    for store in stores(Settings::default()).await {
+        let things = store.xronox.collection("things").unwrap();
+        let mut import = things.import().key(path("key")).start().await.unwrap();
+        for n in 0..3000u64 {
+            import.add(json!({ "key": n % 7, "n": n })).await.unwrap();
+        }
+        assert_eq!(counts(import.finish().await.unwrap()), (7, 2993, 0));
+        let page = things
+            .query(json!({ "n": { "$gte": 2993 } }))
+            .await
+            .unwrap();
+        assert_eq!(page.items.len(), 7);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_last_wins_though_indexes_come_in_between() {
+    for store in stores(Settings::default()).await {
+        let things = store.xronox.collection("things").unwrap();
+        let mut import = things.import().key(path("key")).start().await.unwrap();
+        let indexer = {
+            let things = things.clone();
+            tokio::spawn(async move {
+                for n in 0..8 {
+                    things.ensure_index(format!("f{n}").as_str()).await.unwrap();
+                    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                }
+            })
+        };
+        const RECORDS: u64 = 5000;
+        for n in 0..RECORDS {
+            import.add(json!({ "key": n % 100, "n": n })).await.unwrap();
+        }
+        import.finish().await.unwrap();
+        indexer.await.unwrap();
+        let last = things
+            .count(json!({ "n": { "$gte": RECORDS - 100 } }))
+            .await
+            .unwrap();
+        assert_eq!(last.count, 100, "no older record came behind a newer one");
+        assert!(things.verify().await.unwrap().clean());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn racing_imports_of_the_same_keys_make_one_record_each() {
+    for store in stores(Settings::default()).await {
+        let things = store.xronox.collection("things").unwrap();
+        let racing: Vec<_> = (0..4)
+            .map(|release| {
+                let things = things.clone();
+                tokio::spawn(async move { import(&things, 0, 600, release).await })
+            })
+            .collect();
+        let mut created = 0;
+        for racer in racing {
+            created += racer.await.unwrap().created;
+        }
+        assert_eq!(created, 600);
+        assert_eq!(things.count(json!({})).await.unwrap().count, 600);
+        assert!(things.verify().await.unwrap().clean());
+    }
+}
+
+#[tokio::test]
+async fn ids_and_times_of_another_system_are_kept() {
+    for store in stores(Settings::default()).await {
+        let things = store.xronox.collection("things").unwrap();
+        let start = || async {
+            things
+                .import()
+                .id_from(path("_id"))
+                .created_from(path("meta.createdAt"))
+                .updated_from(path("meta.updatedAt"))
+                .actor("job:move")
+                .start()
+                .await
+                .unwrap()
+        };
+        let old = json!({
+            "_id": "507f1f77bcf86cd799439011",
+            "n": 1,
+            "meta": { "createdAt": "2019-05-06T07:08:09Z", "by": "them" },
+        });
+        let mut import = start().await;
+        import.add(old.clone()).await.unwrap();
+        import.add(json!({ "_id": 42, "n": 2 })).await.unwrap();
+        assert_eq!(counts(import.finish().await.unwrap()), (2, 0, 0));
+        let record = things.get_latest("507f1f77bcf86cd799439011").await.unwrap();
+        assert_eq!(
+            record.document(),
+            json!({ "n": 1, "meta": { "by": "them" } })
+        );
+        assert_eq!(
+            record.json()["_system"]["imported"],
+            json!({ "createdAt": "2019-05-06T07:08:09.000Z" })
+        );
+        things.get_latest("42").await.unwrap();
+        let mut import = start().await;
+        import.add(old).await.unwrap();
+        assert_eq!(counts(import.finish().await.unwrap()), (0, 0, 1));
+        for broken in [
+            json!({ "n": 1 }),
+            json!({ "_id": "a\n", "n": 1 }),
+            json!({ "_id": "b", "meta": { "createdAt": "long ago" } }),
+        ] {
+            let mut import = start().await;
+            import.add(json!({ "_id": "good" })).await.unwrap();
+            let error = import.add(broken).await.unwrap_err();
+            assert_eq!(error.kind(), &ErrorKind::Invalid);
+            assert!(error.to_string().contains("record 2"), "{error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_is_shared_already_is_refused() {
+    for store in stores(Settings::default()).await {
+        let things = store.xronox.collection("things").unwrap();
+        things
+            .create_with_id("a", json!({ "key": 1 }))
+            .await
+            .unwrap();
+        things
+            .create_with_id("b", json!({ "key": 1 }))
+            .await
+            .unwrap();
+        let error = things.import().key(path("key")).start().await.unwrap_err();
+        assert_eq!(error.kind(), &ErrorKind::AlreadyExists, "{error}");
+        // And the collection takes what it took before.
+        things.create(json!({ "key": 1 })).await.unwrap();
+    }
+}
