@@ -1,6 +1,6 @@
 //! Indexes: which fields, and the ordered keys a version has for them.
 
-use std::fmt;
+use std::fmt::{self, Write};
 
 use serde::{Deserialize, Serialize};
 
@@ -161,8 +161,8 @@ impl UniqueKey {
                 ));
             }
             // The length in front keeps ("a","bc") apart from ("ab","c").
-            key.push_str(&format!("{}:", one.as_str().len()));
-            key.push_str(one.as_str());
+            // Writing to a `String` cannot fail.
+            let _ = write!(key, "{}:{}", one.as_str().len(), one.as_str());
         }
         Ok(Some(Self {
             index: spec.name(),

@@ -294,7 +294,7 @@ impl Walk<'_> {
             .filter(|key| ranges.iter().any(|range| range.contains(key)));
         let first = match self.find.direction {
             Direction::Ascending => inside.next(),
-            Direction::Descending => inside.last(),
+            Direction::Descending => inside.next_back(),
         };
         first.as_ref() == Some(key)
     }

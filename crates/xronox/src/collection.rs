@@ -5,7 +5,6 @@ use std::sync::{Arc, OnceLock};
 use xronox_model::{CollectionName, IndexSpec};
 
 use crate::{
-    Error,
     database::Database,
     engine::{committer::Committer, indexes::IndexState, turns::Turns},
     error::Doing,
@@ -33,6 +32,7 @@ pub(crate) struct Shared {
 
 /// The settings that hold for one collection.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own")]
 pub(crate) struct Rules {
     pub(crate) versioning: bool,
     pub(crate) logical_delete: bool,
@@ -46,7 +46,7 @@ pub(crate) struct Rules {
 }
 
 impl Shared {
-    pub(crate) fn new(database: Arc<Database>, name: CollectionName) -> Result<Arc<Self>, Error> {
+    pub(crate) fn new(database: Arc<Database>, name: CollectionName) -> Arc<Self> {
         let settings = &database.settings;
         let map = settings
             .collection_maps
@@ -81,14 +81,14 @@ impl Shared {
             index_on_use: map.indexed_props.is_empty(),
             declared,
         };
-        Ok(Arc::new(Self {
+        Arc::new(Self {
             database,
             name,
             rules,
             indexes: IndexState::default(),
             turns: Arc::default(),
             committer: OnceLock::new(),
-        }))
+        })
     }
 
     pub(crate) fn committer(&self) -> &Committer {

@@ -1,8 +1,8 @@
 //! One database: its catalog and its bodies.
 
 use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+    Arc, OnceLock,
+    atomic::{AtomicBool, AtomicU32, Ordering},
 };
 
 use rand::RngCore;
@@ -89,14 +89,12 @@ impl Database {
     /// A fresh ObjectId: seconds, five random bytes of the process, and a
     /// counter (<https://www.mongodb.com/docs/manual/reference/bson-types/#objectid>).
     pub(crate) fn new_id(&self) -> RecordId {
-        static PROCESS: std::sync::OnceLock<([u8; 5], std::sync::atomic::AtomicU32)> =
-            std::sync::OnceLock::new();
+        static PROCESS: OnceLock<([u8; 5], AtomicU32)> = OnceLock::new();
         let (process, counter) = PROCESS.get_or_init(|| {
-            let mut random = [0; 9];
-            rand::rng().fill_bytes(&mut random);
-            let [a, b, c, d, e, start @ ..] = random;
-            let start = u32::from_be_bytes(start);
-            ([a, b, c, d, e], std::sync::atomic::AtomicU32::new(start))
+            let (mut process, mut start) = ([0; 5], [0; 4]);
+            rand::rng().fill_bytes(&mut process);
+            rand::rng().fill_bytes(&mut start);
+            (process, AtomicU32::new(u32::from_be_bytes(start)))
         });
         let seconds = self.clock.now().as_millis().max(0) / 1000;
         let seconds = u32::try_from(seconds).unwrap_or(u32::MAX).to_be_bytes();

@@ -180,15 +180,12 @@ impl Xronox {
         let name: CollectionName = name.parse()?;
         self.database.open()?;
         let mut collections = self.collections.lock();
-        let shared = match collections.get(&name) {
-            Some(shared) => Arc::clone(shared),
-            None => {
-                let shared = Shared::new(Arc::clone(&self.database), name.clone())?;
-                collections.insert(name, Arc::clone(&shared));
-                shared
-            }
-        };
-        Ok(Collection { shared })
+        let shared = collections
+            .entry(name)
+            .or_insert_with_key(|name| Shared::new(Arc::clone(&self.database), name.clone()));
+        Ok(Collection {
+            shared: Arc::clone(shared),
+        })
     }
 
     /// The names of the collections that have been written to.

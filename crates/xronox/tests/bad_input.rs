@@ -1,5 +1,6 @@
 //! Bad input and bad surroundings: a clear error in bounded time, and nothing
 //! half-written.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

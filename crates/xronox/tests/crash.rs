@@ -2,6 +2,7 @@
 //! acknowledged, and two processes share one file safely and fairly.
 //!
 //! The test program runs itself as the process to be killed.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

@@ -1,5 +1,6 @@
 //! A payload store that refuses, stalls, loses answers and damages bytes: what
 //! was acknowledged is there, and every error is a clean one.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! Records brought in from elsewhere.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

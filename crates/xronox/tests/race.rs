@@ -1,5 +1,6 @@
 //! Many writers, few records: no acknowledged write is lost, and nobody's
 //! write undoes another's.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! What an application does with records, on every backend.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

@@ -17,7 +17,7 @@ const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
 /// Requests that may wait, whatever their size.
 const MAX_WAITING: usize = 16 * 1024;
 /// An object put longer ago than this may be garbage by now: it is put again.
-const MAX_PUT_AGE: Duration = Duration::from_secs(15 * 60);
+const MAX_PUT_AGE: Duration = Duration::from_mins(15);
 /// How often, and how far apart, an unknown outcome is asked for.
 const OUTCOME_TRIES: u32 = 8;
 const OUTCOME_PAUSE: Duration = Duration::from_millis(50);

@@ -204,6 +204,9 @@ struct Item {
     imported: Option<Imported>,
 }
 
+/// A record of `create_many`: where its outcome belongs, what it is, its id.
+type Placed = (usize, Item, RecordId);
+
 /// A chunk that is queued.
 #[derive(Debug)]
 struct Waiting {
@@ -535,7 +538,7 @@ impl<'a> IntoFuture for CreateMany<'a> {
             }
             self.attribution.check()?;
             let mut results = Vec::with_capacity(self.documents.len());
-            let mut waiting: VecDeque<(Vec<(usize, Item, RecordId)>, Pending)> = VecDeque::new();
+            let mut waiting: VecDeque<(Vec<Placed>, Pending)> = VecDeque::new();
             let mut documents = self.documents.into_iter().peekable();
             while documents.peek().is_some() || !waiting.is_empty() {
                 if documents.peek().is_none() || waiting.len() >= CHUNKS_AHEAD {
@@ -600,7 +603,7 @@ impl Shared {
 
     async fn collect(
         &self,
-        items: Vec<(usize, Item, RecordId)>,
+        items: Vec<Placed>,
         pending: Pending,
         attribution: &Attribution,
         results: &mut [Result<Written, Error>],

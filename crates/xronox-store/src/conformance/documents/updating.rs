@@ -245,7 +245,7 @@ pub async fn a_bad_update_changes_nothing(subject: &dyn Subject) {
             .await;
         match outcome {
             UpdateOutcome::Refused(DocRefusal::Invalid(e)) => {
-                assert!(e.path().starts_with(path), "{e}")
+                assert!(e.path().starts_with(path), "{e}");
             }
             other => panic!("{change}: {other:?}"),
         }
