@@ -1,0 +1,361 @@
+//! The command line: help, completions and documentation are made from it.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use clap_complete::Shell;
+use xronox::{Moment, Path, Timestamp};
+
+/// Keeps every version of every JSON record, and reads any of them back.
+///
+/// A store is a folder; it is made when it is first written to. Records live
+/// in collections, which are made likewise.
+#[derive(Debug, Parser)]
+#[command(
+    name = "xronox",
+    version,
+    max_term_width = 100,
+    arg_required_else_help = true,
+    after_long_help = crate::exit::help()
+)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) globals: Globals,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Globals {
+    /// The folder of the store [default: ./xronox-data]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Print one JSON value a line, errors included
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Print no progress and no remarks
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make a store
+    Init,
+    /// Show what a store can do, on the time zones of the world
+    Demo(Demo),
+    /// Create a record, or replace the one named by --id
+    Put(Put),
+    /// Print a record
+    Get(Get),
+    /// List records, those that a filter matches
+    Find(Find),
+    /// Bring in records from JSON lines or a JSON array
+    Import(Import),
+    /// Print every record as JSON lines
+    Export(Export),
+    /// List the versions of a record
+    Log(Log),
+    /// Show what changed between two versions of a record
+    Diff(Diff),
+    /// Show which version last set each part of a record
+    Blame(Blame),
+    /// Bring back an earlier version of a record, or of a whole collection
+    Restore(Restore),
+    /// Delete a record; its history stays
+    Delete(Delete),
+    /// List the commits of a collection
+    Changes(Changes),
+    /// Check everything that is stored; exit code 1 if there is damage
+    Verify(Verify),
+    /// Remove stored bodies that nothing names any more
+    Gc(Gc),
+    /// Show how much there is
+    Stats(Stats),
+    /// Print a completion script for a shell
+    Completions(Completions),
+}
+
+/// Who does it and why; kept with the version.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct Attribution {
+    /// Who does it: `type:identifier (name)`, or any other text for a user
+    #[arg(long)]
+    pub(crate) actor: Option<String>,
+    /// Why
+    #[arg(long)]
+    pub(crate) reason: Option<String>,
+}
+
+/// A moment of a collection.
+#[derive(Debug, Clone, Copy, clap::Args)]
+#[group(multiple = false)]
+pub(crate) struct Past {
+    /// As of this time, such as 2024-01-31T09:30:00Z
+    #[arg(long, value_name = "TIME")]
+    at: Option<Timestamp>,
+    /// As of this version of the collection
+    #[arg(long, value_name = "N")]
+    cv: Option<u64>,
+}
+
+/// A moment of a collection, or a version of a record.
+#[derive(Debug, Clone, Copy, clap::Args)]
+#[group(multiple = false)]
+pub(crate) struct Point {
+    /// As of this time, such as 2024-01-31T09:30:00Z
+    #[arg(long, value_name = "TIME")]
+    at: Option<Timestamp>,
+    /// As of this version of the collection
+    #[arg(long, value_name = "N")]
+    cv: Option<u64>,
+    /// The version of the record
+    #[arg(long, value_name = "N")]
+    pub(crate) ov: Option<u64>,
+}
+
+impl Past {
+    pub(crate) fn moment(self) -> Option<Moment> {
+        self.cv.map(Moment::Cv).or(self.at.map(Moment::Time))
+    }
+}
+
+impl Point {
+    pub(crate) fn moment(self) -> Option<Moment> {
+        let Self { at, cv, ov: _ } = self;
+        Past { at, cv }.moment()
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Demo {
+    /// Keep the store, to go on with it
+    #[arg(long)]
+    pub(crate) keep: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Put {
+    pub(crate) collection: String,
+    /// The file with the document, `-` for standard input
+    pub(crate) file: PathBuf,
+    /// Replace this record; create it if there is none
+    #[arg(long)]
+    pub(crate) id: Option<String>,
+    /// Only if the record's newest version is this one
+    #[arg(long, value_name = "N", requires = "id")]
+    pub(crate) expected_ov: Option<u64>,
+    #[command(flatten)]
+    pub(crate) attribution: Attribution,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Get {
+    pub(crate) collection: String,
+    pub(crate) id: String,
+    #[command(flatten)]
+    pub(crate) point: Point,
+    /// Print it even if it is deleted
+    #[arg(long)]
+    pub(crate) deleted: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Find {
+    pub(crate) collection: String,
+    /// Only records that match, such as '{"total": {"$gt": 10}}'
+    #[arg(long, value_name = "JSON")]
+    pub(crate) filter: Option<String>,
+    /// The order: fields with commas between, `-` in front for the largest
+    /// first, such as -total,name; or JSON such as [["total",-1]]
+    #[arg(long, value_name = "FIELDS", allow_hyphen_values = true)]
+    pub(crate) sort: Option<String>,
+    /// Print only these fields, with commas between
+    #[arg(long, value_name = "FIELDS")]
+    pub(crate) fields: Option<String>,
+    /// At most so many [default: 50]
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<u64>,
+    /// Go on behind this cursor of an earlier list
+    #[arg(long, value_name = "CURSOR")]
+    pub(crate) after: Option<String>,
+    #[command(flatten)]
+    pub(crate) past: Past,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Import {
+    pub(crate) collection: String,
+    /// JSON lines or a JSON array, `-` for standard input
+    pub(crate) file: PathBuf,
+    /// Make this field a unique key: a record that has a key already held
+    /// updates the holder
+    #[arg(long, value_name = "FIELD")]
+    pub(crate) key: Option<Path>,
+    /// Keep another system's ids and times: OURS=FIELD with OURS one of id,
+    /// created and updated, such as id=_id,created=createdAt
+    #[arg(long, value_name = "OURS=FIELD,…", value_delimiter = ',', value_parser = mapping)]
+    pub(crate) map: Vec<(Ours, Path)>,
+    #[command(flatten)]
+    pub(crate) attribution: Attribution,
+}
+
+/// What a field of another system is to us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ours {
+    Id,
+    Created,
+    Updated,
+}
+
+fn mapping(text: &str) -> Result<(Ours, Path), String> {
+    let (ours, field) = text.split_once('=').ok_or("not of the form OURS=FIELD")?;
+    let ours = match ours.trim() {
+        "id" => Ours::Id,
+        "created" => Ours::Created,
+        "updated" => Ours::Updated,
+        other => return Err(format!("`{other}` is none of id, created and updated")),
+    };
+    let field = field.trim().parse::<Path>().map_err(|e| e.to_string())?;
+    Ok((ours, field))
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Export {
+    pub(crate) collection: String,
+    /// Only records that match
+    #[arg(long, value_name = "JSON")]
+    pub(crate) filter: Option<String>,
+    #[command(flatten)]
+    pub(crate) past: Past,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Log {
+    pub(crate) collection: String,
+    pub(crate) id: String,
+    /// At most so many versions, newest first
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<usize>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Diff {
+    pub(crate) collection: String,
+    pub(crate) id: String,
+    /// The earlier version [default: the one before the later]
+    pub(crate) from: Option<u64>,
+    /// The later version [default: the newest]
+    pub(crate) to: Option<u64>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Blame {
+    pub(crate) collection: String,
+    pub(crate) id: String,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Restore {
+    pub(crate) collection: String,
+    /// The record; without it the whole collection is restored
+    pub(crate) id: Option<String>,
+    #[command(flatten)]
+    pub(crate) point: Point,
+    /// Only if the record's newest version is this one
+    #[arg(long, value_name = "N", requires = "id")]
+    pub(crate) expected_ov: Option<u64>,
+    /// Only say what would be done to the collection
+    #[arg(long, conflicts_with_all = ["id", "resume", "jobs"])]
+    pub(crate) dry_run: bool,
+    /// Go on with an interrupted restore of the collection
+    #[arg(long, value_name = "JOB", conflicts_with_all = ["id", "jobs"])]
+    pub(crate) resume: Option<String>,
+    /// List interrupted restores of the collection
+    #[arg(long, conflicts_with_all = ["id", "at", "cv", "ov"])]
+    pub(crate) jobs: bool,
+    #[command(flatten)]
+    pub(crate) attribution: Attribution,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Delete {
+    pub(crate) collection: String,
+    pub(crate) id: String,
+    /// Remove every version for good
+    #[arg(long)]
+    pub(crate) hard: bool,
+    /// Only if the record's newest version is this one
+    #[arg(long, value_name = "N")]
+    pub(crate) expected_ov: Option<u64>,
+    #[command(flatten)]
+    pub(crate) attribution: Attribution,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Changes {
+    pub(crate) collection: String,
+    /// Only commits after this version of the collection
+    #[arg(long, value_name = "CV")]
+    pub(crate) after: Option<u64>,
+    /// At most so many
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<u64>,
+    /// Go on with new commits as they come, until Ctrl-C
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Verify {
+    /// Only this collection
+    pub(crate) collection: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Gc {
+    /// Only say what would be deleted
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Delete what was found unnamed at least so many days ago; 0 only when
+    /// nobody writes [default: 7]
+    #[arg(long, value_name = "DAYS")]
+    pub(crate) grace_days: Option<u32>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Stats {
+    /// Only this collection
+    pub(crate) collection: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Completions {
+    pub(crate) shell: Shell,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn mappings_are_read_as_documented() {
+        let path = |text: &str| text.parse::<Path>().unwrap();
+        assert_eq!(mapping("id=_id").unwrap(), (Ours::Id, path("_id")));
+        assert_eq!(
+            mapping(" created = meta.at").unwrap(),
+            (Ours::Created, path("meta.at"))
+        );
+        for text in ["", "id", "id=", "name=x", "=x"] {
+            assert!(mapping(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! `xronox demo`: a story told by the commands themselves.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
+
+use clap::Parser;
+use tempfile::TempDir;
+
+use crate::{
+    args::{Args, Demo},
+    context::{Context, is_store},
+    exit::{Exit, Failure},
+};
+
+/// The data: `examples/data/README.md` says where it is from.
+const FILES: [(&str, &[u8]); 2] = [
+    (
+        "zones-2020a.jsonl",
+        include_bytes!("../../../../examples/data/zones-2020a.jsonl"),
+    ),
+    (
+        "zones-2025b.jsonl",
+        include_bytes!("../../../../examples/data/zones-2025b.jsonl"),
+    ),
+];
+
+/// What is said, and the commands that follow.
+const STORY: [(&str, &[&[&str]]); 7] = [
+    (
+        "The time zones of the world, as the IANA database had them in 2020, and again in 2025:",
+        &[
+            &[
+                "import",
+                "zones",
+                "zones-2020a.jsonl",
+                "--map",
+                "id=zone",
+                "--actor",
+                "job:tzdb",
+                "--reason",
+                "release 2020a",
+            ],
+            &[
+                "import",
+                "zones",
+                "zones-2025b.jsonl",
+                "--map",
+                "id=zone",
+                "--actor",
+                "job:tzdb",
+                "--reason",
+                "release 2025b",
+            ],
+        ],
+    ),
+    (
+        "354 zones were as they had been, and have no new version. 60 changed, such as:",
+        &[
+            &["log", "zones", "America/Mexico_City"],
+            &["diff", "zones", "America/Mexico_City"],
+        ],
+    ),
+    (
+        "Which release last set each part of it?",
+        &[&["blame", "zones", "America/Mexico_City"]],
+    ),
+    (
+        "In 2022 Mexico gave up daylight saving time, but for its northern border. Where it is in\n\
+         # use now, and where it was when the first import had finished (cv 424):",
+        &[
+            &[
+                "find",
+                "zones",
+                "--filter",
+                r#"{"country.code": "MX", "daylightSaving": true}"#,
+                "--fields",
+                "utcOffset,rule",
+            ],
+            &[
+                "find",
+                "zones",
+                "--filter",
+                r#"{"country.code": "MX", "daylightSaving": true}"#,
+                "--fields",
+                "utcOffset,rule",
+                "--cv",
+                "424",
+            ],
+        ],
+    ),
+    (
+        "Somebody wants the old spelling to go, Europe/Kiev, and types the new one. No harm done:",
+        &[
+            &[
+                "delete",
+                "zones",
+                "Europe/Kyiv",
+                "--actor",
+                "ann",
+                "--reason",
+                "old spelling",
+            ],
+            &[
+                "restore",
+                "zones",
+                "Europe/Kyiv",
+                "--ov",
+                "0",
+                "--actor",
+                "bob",
+                "--reason",
+                "no, the new one",
+            ],
+            &["log", "zones", "Europe/Kyiv"],
+        ],
+    ),
+    (
+        "A whole collection can go back, too. What that would do:",
+        &[&["restore", "zones", "--cv", "424", "--dry-run"]],
+    ),
+    (
+        "And all of it is there, byte for byte:",
+        &[&["verify"], &["stats"]],
+    ),
+];
+
+pub(super) async fn run(args: Demo, cx: &mut Context) -> Result<Exit, Failure> {
+    let folder = TempDir::with_prefix("xronox-demo-")?;
+    let home = env::current_dir()?;
+    if cx.named {
+        cx.data = std::path::absolute(&cx.data)?;
+        if is_store(&cx.data) {
+            let data = cx.data.display();
+            return Err(Failure::already_exists(format!(
+                "{data}: the demo wants a store of its own"
+            )));
+        }
+    }
+    for (name, content) in FILES {
+        let path = folder.path().join(name);
+        fs::write(&path, content).map_err(|error| Failure::file(&path, &error))?;
+    }
+    env::set_current_dir(folder.path())?;
+    let told = tell(cx).await;
+    let closed = cx.close().await;
+    env::set_current_dir(&home)?;
+    told?;
+    closed?;
+    let kept = keep(args.keep, cx.named, folder, &cx.data);
+    if let Some((data, files)) = kept {
+        remark(cx, "")?;
+        remark(cx, &format!("The store is {}.", data.display()))?;
+        if let Some(files) = files {
+            remark(
+                cx,
+                &format!(
+                    "Go on with: cd {} && xronox log zones Africa/Cairo",
+                    files.display()
+                ),
+            )?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+async fn tell(cx: &mut Context) -> Result<(), Failure> {
+    for (i, (text, commands)) in STORY.iter().enumerate() {
+        if i > 0 {
+            remark(cx, "")?;
+        }
+        for line in format!("# {text}").lines() {
+            remark(cx, line)?;
+        }
+        for words in *commands {
+            let line: Vec<String> = words.iter().map(|word| quoted(word)).collect();
+            remark(cx, &format!("$ xronox {}", line.join(" ")))?;
+            let words = std::iter::once(&"xronox").chain(*words);
+            let args = Args::try_parse_from(words).map_err(|e| Failure::usage(e.to_string()))?;
+            super::run(args.command, cx).await?;
+            cx.out.flush()?;
+        }
+    }
+    Ok(())
+}
+
+/// Prints what is said between the results: data for nobody but people.
+fn remark(cx: &mut Context, text: &str) -> Result<(), Failure> {
+    if cx.out.json {
+        cx.notices.say(text);
+    } else {
+        cx.out.line(text)?;
+    }
+    Ok(())
+}
+
+/// Where the store is that stays, and the files if they do.
+fn keep(
+    keep: bool,
+    named: bool,
+    folder: TempDir,
+    data: &Path,
+) -> Option<(PathBuf, Option<PathBuf>)> {
+    match (keep, named) {
+        (true, false) => {
+            let folder = folder.keep();
+            Some((folder.join(data), Some(folder)))
+        }
+        (_, true) => Some((data.to_owned(), None)),
+        (false, false) => None,
+    }
+}
+
+/// A word as a shell reads it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=./:,".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}

@@ -1,0 +1,27 @@
+//! `xronox get`
+
+use crate::{
+    args::Get,
+    context::Context,
+    exit::{Exit, Failure},
+};
+
+pub(super) async fn run(args: Get, cx: &mut Context) -> Result<Exit, Failure> {
+    let collection = cx.collection(&args.collection).await?;
+    let id = &args.id;
+    let mut get = match (args.point.ov, args.point.moment()) {
+        (Some(ov), _) => collection.get_version(id, ov),
+        (None, Some(moment)) => collection.get_as_of(id, moment),
+        (None, None) => collection.get_latest(id),
+    };
+    if args.deleted {
+        get = get.include_deleted();
+    }
+    let record = get.await?;
+    if cx.out.json {
+        cx.out.value(&record)?;
+    } else {
+        cx.out.pretty(&record)?;
+    }
+    Ok(Exit::Done)
+}

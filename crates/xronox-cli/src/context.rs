@@ -1,0 +1,108 @@
+//! What commands work with: the store, the output, and what the user wants.
+
+use std::path::{Path, PathBuf};
+
+use xronox::{Collection, CollectionName, Config, Xronox};
+
+use crate::{
+    args::Globals, exit::Failure, interrupt::Interrupt, output::Output, progress::Notices,
+};
+
+/// Where the store is unless `--data` says otherwise.
+const DATA: &str = "./xronox-data";
+
+pub(crate) struct Context {
+    pub(crate) data: PathBuf,
+    /// Whether `--data` named the store.
+    pub(crate) named: bool,
+    pub(crate) out: Output,
+    pub(crate) notices: Notices,
+    pub(crate) interrupt: Interrupt,
+    store: Option<Xronox>,
+}
+
+impl Context {
+    pub(crate) fn new(globals: Globals, interrupt: Interrupt) -> Self {
+        Self {
+            named: globals.data.is_some(),
+            data: globals.data.unwrap_or_else(|| DATA.into()),
+            out: Output::stdout(globals.json),
+            notices: Notices {
+                quiet: globals.quiet,
+            },
+            interrupt,
+            store: None,
+        }
+    }
+
+    /// The store, made if it is not there.
+    pub(crate) async fn store_to_write(&mut self) -> Result<Xronox, Failure> {
+        if let Some(store) = &self.store {
+            return Ok(store.clone());
+        }
+        let mut config = Config::dev(&self.data);
+        // Whoever may write the files may remove records; `--hard` is the
+        // word that it takes.
+        config.settings.hard_delete_enabled = true;
+        let store = Xronox::open(config).await?;
+        self.store = Some(store.clone());
+        Ok(store)
+    }
+
+    /// A collection of the store, which is made if it is not there.
+    pub(crate) async fn collection_to_write(&mut self, name: &str) -> Result<Collection, Failure> {
+        // A store is not made for the sake of a name that cannot be.
+        name.parse::<CollectionName>()
+            .map_err(xronox::Error::from)?;
+        Ok(self.store_to_write().await?.collection(name)?)
+    }
+
+    /// A collection of the store, which has to be there.
+    pub(crate) async fn collection(&mut self, name: &str) -> Result<Collection, Failure> {
+        Ok(self.store().await?.collection(name)?)
+    }
+
+    /// The store, which has to be there.
+    pub(crate) async fn store(&mut self) -> Result<Xronox, Failure> {
+        if self.store.is_none() && !is_store(&self.data) {
+            return Err(Failure::not_found(format!(
+                "{}: there is no store here; `xronox init` makes one, and so does the first write",
+                self.data.display()
+            )));
+        }
+        self.store_to_write().await
+    }
+
+    /// The collections to look at: the one that is named and has to be there,
+    /// or all.
+    pub(crate) async fn collections(
+        &mut self,
+        named: Option<&str>,
+    ) -> Result<Vec<CollectionName>, Failure> {
+        let mut names = self.store().await?.collections().await?;
+        if let Some(named) = named {
+            let wanted: CollectionName = named.parse().map_err(xronox::Error::from)?;
+            names.retain(|name| *name == wanted);
+            if names.is_empty() {
+                return Err(Failure::not_found(format!(
+                    "there is no collection {wanted}"
+                )));
+            }
+        }
+        Ok(names)
+    }
+
+    /// Finishes what is under way and lets go of the store.
+    pub(crate) async fn close(&mut self) -> Result<(), Failure> {
+        match self.store.take() {
+            None => Ok(()),
+            Some(store) => Ok(store.close().await?),
+        }
+    }
+}
+
+/// Whether there is a store in a folder, by the layout that
+/// [`Config::dev`] documents.
+pub(crate) fn is_store(folder: &Path) -> bool {
+    folder.join("catalog").is_dir()
+}

@@ -1,0 +1,43 @@
+//! The demo, and the data that it shows.
+
+use insta::assert_snapshot;
+
+use crate::store::{Store, lines, redacted};
+
+#[test]
+fn the_demo_tells_its_story_and_leaves_nothing() {
+    let store = Store::new();
+    let temporary = store.path().join("tmp");
+    std::fs::create_dir(&temporary).unwrap();
+    let run = |args: &[&str]| {
+        store
+            .command(args)
+            .env("TMPDIR", &temporary)
+            .output()
+            .unwrap()
+    };
+    let output = run(&["demo", "--quiet"]);
+    assert!(output.status.success(), "{output:?}");
+    assert!(output.stderr.is_empty(), "{output:?}");
+    let story = redacted(std::str::from_utf8(&output.stdout).unwrap());
+    assert!(story.lines().count() <= 80);
+    assert_snapshot!("demo", story);
+    assert_eq!(std::fs::read_dir(&temporary).unwrap().count(), 0);
+    assert_eq!(std::fs::read_dir(store.path()).unwrap().count(), 1);
+
+    let output = run(&["demo", "--keep", "--quiet"]);
+    let story = String::from_utf8(output.stdout).unwrap();
+    assert!(story.contains("Go on with: cd "), "{story}");
+    assert_eq!(std::fs::read_dir(&temporary).unwrap().count(), 1);
+}
+
+#[test]
+fn the_demo_takes_a_store_of_its_own() {
+    let store = Store::new();
+    let output = store.run(&["demo", "--data", "kept", "--json", "--quiet"]);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(lines(&output.stdout)[1]["unchanged"], 354);
+    assert_eq!(store.one(&["stats", "--data", "kept"])["records"], 429);
+    assert!(!store.run(&["demo", "--data", "kept"]).status.success());
+    store.fails(&["demo", "--data", "kept"], 4, "AlreadyExists");
+}

@@ -1,0 +1,14 @@
+//! Runs the built command, as its users do.
+
+// Helpers of tests are tests too; and short inputs read best when collected.
+#![allow(clippy::unwrap_used, clippy::format_collect)]
+
+mod demo;
+mod errors;
+mod history;
+mod import;
+mod interrupt;
+mod past;
+mod records;
+mod store;
+mod verify;
