@@ -13,7 +13,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig};
 use tokio::sync::oneshot;
 use xronox_store::StoreError;
 
@@ -417,6 +417,9 @@ fn connect(path: &Path, writer: bool) -> Result<Connection, StoreError> {
         u128::try_from(tries).unwrap_or(u128::MAX) < BUSY_LIMIT.as_millis()
     }))
     .map_err(storage)?;
+    // Plans that depend on bound values would be made anew at every call.
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
+        .map_err(storage)?;
     db.set_prepared_statement_cache_capacity(512);
     db.execute_batch(pragmas).map_err(storage)?;
     Ok(db)
