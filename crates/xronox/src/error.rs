@@ -14,6 +14,7 @@ use xronox_store::StoreError;
 pub struct Error {
     kind: ErrorKind,
     message: String,
+    position: Option<u64>,
     #[source]
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
@@ -90,6 +91,7 @@ impl Error {
         Self {
             kind,
             message: message.into(),
+            position: None,
             source: None,
         }
     }
@@ -99,6 +101,7 @@ impl Error {
         Self {
             kind: kind_of(&error),
             message: error.to_string(),
+            position: None,
             source: Some(Box::new(error)),
         }
     }
@@ -108,10 +111,17 @@ impl Error {
         &self.kind
     }
 
-    /// The same, with where it happened in front of the message.
-    pub(crate) fn prefixed(mut self, place: &str) -> Self {
-        self.message = format!("{place}: {}", self.message);
+    /// The same, of one record of many.
+    pub(crate) fn at_position(mut self, position: u64) -> Self {
+        self.message = format!("record {position}: {}", self.message);
+        self.position = Some(position);
         self
+    }
+
+    /// Which record of an [`import`](crate::Collection::import) it was, counted
+    /// from 1 in the order in which they were added.
+    pub fn position(&self) -> Option<u64> {
+        self.position
     }
 
     /// The same, with what was being done in front of the message.
@@ -132,6 +142,7 @@ impl From<Invalid> for Error {
         Self {
             kind: ErrorKind::Invalid,
             message: invalid.to_string(),
+            position: None,
             source: Some(Box::new(invalid)),
         }
     }
@@ -142,6 +153,7 @@ impl From<xronox_model::json::JsonError> for Error {
         Self {
             kind: ErrorKind::Invalid,
             message: error.to_string(),
+            position: None,
             source: Some(Box::new(error)),
         }
     }
@@ -152,6 +164,7 @@ impl From<StoreError> for Error {
         Self {
             kind: kind_of(&error),
             message: error.to_string(),
+            position: None,
             source: Some(Box::new(error)),
         }
     }

@@ -154,6 +154,26 @@ async fn ids_and_times_of_another_system_are_kept() {
 }
 
 #[tokio::test]
+async fn a_record_that_is_refused_leaves_the_others_alone() {
+    for store in stores(Settings::default()).await {
+        let things = store.xronox.collection("things").unwrap();
+        let mut import = things.import().key(path("key")).start().await.unwrap();
+        for n in 0..5 {
+            let key = if n == 2 { json!([1, 2]) } else { json!(n) };
+            import.add(json!({ "key": key })).await.unwrap();
+        }
+        let error = import.finish().await.unwrap_err();
+        assert_eq!(
+            (error.kind(), error.position()),
+            (&ErrorKind::Invalid, Some(3)),
+            "{error}"
+        );
+        assert_eq!(counts(import.report()), (4, 0, 0));
+        assert_eq!(things.count(json!({})).await.unwrap().count, 4);
+    }
+}
+
+#[tokio::test]
 async fn a_key_that_is_shared_already_is_refused() {
     for store in stores(Settings::default()).await {
         let things = store.xronox.collection("things").unwrap();

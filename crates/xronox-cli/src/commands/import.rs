@@ -8,7 +8,7 @@ use std::{
 
 use indicatif::{HumanCount, ProgressBar};
 use tokio::sync::mpsc;
-use xronox::{ImportReport, Importer, Settings};
+use xronox::{Error, ImportReport, Importer, Settings};
 
 use crate::{
     args::{Import, Ours},
@@ -49,13 +49,10 @@ pub(super) async fn run(args: Import, cx: &mut Context) -> Result<Exit, Failure>
     let mut importer = interrupt.or(async { Ok(import.start().await?) }).await?;
     let bar = cx.notices.bytes(file.size);
     let added = add_all(&mut importer, file.read_ahead()?, &interrupt, &bar).await;
-    // Whatever stopped it, what was added is committed and told. Where that
-    // fails, nobody knows the counts.
+    // Whatever stopped it, what was added is committed and told.
     let finished = importer.finish().await.map_err(Failure::from);
     bar.finish_and_clear();
-    if let Ok(report) = &finished {
-        print(cx, report)?;
-    }
+    print(cx, &importer.report())?;
     added?;
     finished?;
     Ok(Exit::Done)
@@ -82,7 +79,7 @@ async fn add_all(
         for Document { value, line, read } in batch? {
             count += 1;
             let added = importer.add(value).await;
-            added.map_err(|error| placed(error.into(), count, line))?;
+            added.map_err(|error| placed(error, count, line))?;
             bar.set_position(read);
         }
         bar.set_message(format!("{} records", HumanCount(count)));
@@ -91,8 +88,10 @@ async fn add_all(
 
 /// Names the line where it is known: the library counts records, and may be
 /// telling of an earlier one.
-fn placed(failure: Failure, count: u64, line: u64) -> Failure {
-    if count != line && failure.to_string().contains(&format!("record {count}: ")) {
+fn placed(error: Error, count: u64, line: u64) -> Failure {
+    let known = count != line && error.position() == Some(count);
+    let failure = Failure::from(error);
+    if known {
         failure.with(&format!(" (line {line})"))
     } else {
         failure

@@ -248,13 +248,17 @@ impl Importer<'_> {
     ///
     /// # Errors
     ///
-    /// Whatever refused a record; the others are committed.
-    pub async fn finish(mut self) -> Result<ImportReport, Error> {
-        self.flush().await?;
+    /// Whatever refused a record, the first one if several; the others are
+    /// committed, and [`report`](Self::report) counts them.
+    pub async fn finish(&mut self) -> Result<ImportReport, Error> {
+        let mut refused = self.flush().await.err();
         while !self.waiting.is_empty() {
-            self.take().await?;
+            refused = refused.or(self.take().await.err());
         }
-        Ok(self.report)
+        match refused {
+            Some(error) => Err(error),
+            None => Ok(self.report),
+        }
     }
 
     fn shared(&self) -> &Shared {
@@ -263,7 +267,7 @@ impl Importer<'_> {
 
     fn at(&self, error: Error, position: u64) -> Error {
         error
-            .prefixed(&format!("record {position}"))
+            .at_position(position)
             .during(&self.shared().doing("import", None))
     }
 
@@ -327,10 +331,23 @@ impl Importer<'_> {
         let mut items = Vec::with_capacity(chunk.len());
         let mut keys = Vec::new();
         let mut put_at: Option<Instant> = None;
+        // A record that is refused here leaves its neighbours alone.
+        let mut refused = None;
         for item in chunk {
-            let position = item.position;
-            let target = self.target(&item, spec.as_ref()).await;
-            let (id, known, key) = target.map_err(|e| self.at(e, position))?;
+            let prepare = async {
+                let (id, known, key) = self.target(&item, spec.as_ref()).await?;
+                let (mutation, put) = shared
+                    .bulk_mutation(&self.import.attribution, &item, &id, known, &indexes)
+                    .await?;
+                Ok((id, key, mutation, put))
+            };
+            let (id, key, mutation, put) = match prepare.await {
+                Ok(prepared) => prepared,
+                Err(error) => {
+                    refused = refused.or(Some(self.at(error, item.position)));
+                    continue;
+                }
+            };
             if let Some(key) = key {
                 self.in_flight
                     .entry(key.clone())
@@ -338,10 +355,6 @@ impl Importer<'_> {
                     .1 += 1;
                 keys.push(key);
             }
-            let prepared = shared
-                .bulk_mutation(&self.import.attribution, &item, &id, known, &indexes)
-                .await;
-            let (mutation, put) = prepared.map_err(|e| self.at(e, position))?;
             put_at = put_at.or(put);
             mutations.push(mutation);
             items.push((item, id));
@@ -356,7 +369,7 @@ impl Importer<'_> {
             keys,
             pending,
         });
-        Ok(())
+        refused.map_or(Ok(()), Err)
     }
 
     /// Which record an item is: its id, whether it is there already, and the
@@ -432,13 +445,15 @@ impl Importer<'_> {
                 }
             }
         }
+        let mut refused = None;
         for (item, _) in again {
             let position = item.position;
-            let written = self.one(item).await;
-            let written = written.map_err(|e| self.at(e, position))?;
-            self.count(&written);
+            match self.one(item).await {
+                Ok(written) => self.count(&written),
+                Err(error) => refused = refused.or(Some(self.at(error, position))),
+            }
         }
-        Ok(())
+        refused.map_or(Ok(()), Err)
     }
 
     fn count(&mut self, written: &Written) {
