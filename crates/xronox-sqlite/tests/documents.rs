@@ -1,6 +1,5 @@
 //! Plain collections in a file pass the suite.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 #![allow(clippy::expect_used)]
 
 use std::sync::Arc;

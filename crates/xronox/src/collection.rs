@@ -32,7 +32,10 @@ pub(crate) struct Shared {
 
 /// The settings that hold for one collection.
 #[derive(Debug, Clone)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a setting of its own"
+)]
 pub(crate) struct Rules {
     pub(crate) versioning: bool,
     pub(crate) logical_delete: bool,

@@ -35,7 +35,10 @@ pub(crate) async fn read_body(
     // A body that is not where the row says may have been moved or removed
     // since the row was read.
     let which = Which::Ov(row.ov);
-    let now = database.catalog.version(collection, &row.id, which, Bodies::Inline).await?;
+    let now = database
+        .catalog
+        .version(collection, &row.id, which, Bodies::Inline)
+        .await?;
     let Some(now) = now else {
         return Ok(None);
     };
@@ -75,6 +78,8 @@ impl Stretch {
             bytes += inline.map_or(0, Bytes::len);
         }
         let each = usize::checked_div(bytes, count).unwrap_or(0).max(1);
-        self.rows = (self.rows * 2).min(STRETCH_BYTES / each).clamp(1, self.most);
+        self.rows = (self.rows * 2)
+            .min(STRETCH_BYTES / each)
+            .clamp(1, self.most);
     }
 }

@@ -6,7 +6,7 @@ use futures::future::BoxFuture;
 use serde::Serialize;
 use xronox_model::Filter;
 
-use super::{View, filter_of, is_zero, order::Order, page, search::Search};
+use super::{filter_of, is_zero, order::Order, page, request::View, search::Search};
 use crate::{Collection, Error, IntoDocument, IntoMoment, collection::Shared};
 
 /// Counts the records that match; await it.
@@ -97,8 +97,13 @@ impl Count<'_> {
             return Ok(counted);
         }
         let order = Order::new(&[])?;
-        let search =
-            Search::new(shared, &filter, &order, self.view.include_deleted, state.cv());
+        let search = Search::new(
+            shared,
+            &filter,
+            &order,
+            self.view.include_deleted,
+            state.cv(),
+        );
         let (count, scanned, cv) = page::count(&search).await?;
         counted.count = count;
         counted.scanned = scanned;

@@ -248,7 +248,10 @@ mod tests {
             fingerprint: *b"0123456789abcdef",
             pinned,
             place: Place {
-                keys: keys.iter().map(|key| OrderedKey::from_stored(*key)).collect(),
+                keys: keys
+                    .iter()
+                    .map(|key| OrderedKey::from_stored(*key))
+                    .collect(),
                 id: "507f1f77bcf86cd799439011".parse().unwrap(),
             },
         }
@@ -256,11 +259,14 @@ mod tests {
 
     #[test]
     fn the_text_of_a_cursor_does_not_change() {
-        let pinned = Some(Pinned { cv: 7, settled: true });
+        let pinned = Some(Pinned {
+            cv: 7,
+            settled: true,
+        });
         let text = cursor(&["3abc"], pinned).to_string();
         assert_eq!(
             text,
-            "ATAxMjM0NTY3ODlhYmNkZWYDAAAAAAAAAAcBAAQzYWJjABg1MDdmMWY3N2JjZjg2Y2Q3OTk0MzkwMTHpPAgt"
+            "ATAxMjM0NTY3ODlhYmNkZWYDAAAAAAAAAAcBAAQzYWJjABg1MDdmMWY3N2JjZjg2Y2Q3OTk0MzkwMTGpYH1B"
         );
     }
 
@@ -276,7 +282,7 @@ mod tests {
             &good[1..],
             &good[..good.len() - 1],
             &format!("{good}A"),
-            &good.replace('c', "d"),
+            &good.replacen('M', "N", 1),
             &"A".repeat(20_000),
         ] {
             let refused = text.parse::<Cursor>().unwrap_err();

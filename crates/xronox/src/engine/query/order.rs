@@ -48,7 +48,9 @@ impl Order {
             let why = format!("at most {MAX_FIELDS} fields");
             return Err(Invalid::at("sort", why));
         }
-        let last = fields.last().map_or(Direction::Ascending, |(_, direction)| *direction);
+        let last = fields
+            .last()
+            .map_or(Direction::Ascending, |(_, direction)| *direction);
         Ok(Self {
             fields,
             id: id.unwrap_or(last),
@@ -114,10 +116,15 @@ fn part_of(part: &Value, at: &str) -> Result<(Path, Direction), Invalid> {
     let direction = match direction {
         None => Direction::Ascending,
         Some(direction) => direction_of(direction).ok_or_else(|| {
-            Invalid::at(format!("{at}.{path}"), "a direction is 1, -1, \"asc\" or \"desc\"")
+            Invalid::at(
+                format!("{at}.{path}"),
+                "a direction is 1, -1, \"asc\" or \"desc\"",
+            )
         })?,
     };
-    let path: Path = path.parse().map_err(|e: Invalid| Invalid::at(at, e.message()))?;
+    let path: Path = path
+        .parse()
+        .map_err(|e: Invalid| Invalid::at(at, e.message()))?;
     Ok((path, direction))
 }
 
@@ -151,7 +158,10 @@ mod tests {
         let read = |json: Value| {
             let sort = sort_of(&json).map_err(|e| e.path().to_owned())?;
             Ok::<_, String>(
-                sort.iter().map(|(path, direction)| format!("{path} {direction:?}")).collect::<Vec<_>>().join(", "),
+                sort.iter()
+                    .map(|(path, direction)| format!("{path} {direction:?}"))
+                    .collect::<Vec<_>>()
+                    .join(", "),
             )
         };
         for (json, expected) in [
@@ -161,7 +171,10 @@ mod tests {
             (json!({"a.b": -1}), Ok("a.b Descending")),
             (json!({"a": "DESC"}), Ok("a Descending")),
             (json!("a"), Ok("a Ascending")),
-            (json!([["b", -1], {"a": 1.0}, "c"]), Ok("b Descending, a Ascending, c Ascending")),
+            (
+                json!([["b", -1], {"a": 1.0}, "c"]),
+                Ok("b Descending, a Ascending, c Ascending"),
+            ),
             (json!({"a": 1, "b": 1}), Err("sort")),
             (json!({"a": 2}), Err("sort.a")),
             (json!([{"a": 1}, {"": 1}]), Err("sort.1")),
@@ -181,7 +194,12 @@ mod tests {
         let path = |text: &str| text.parse::<Path>().unwrap();
         let (up, down) = (Direction::Ascending, Direction::Descending);
         assert_eq!(Order::new(&[]).unwrap().id, up);
-        assert_eq!(Order::new(&[(path("a"), up), (path("b"), down)]).unwrap().id, down);
+        assert_eq!(
+            Order::new(&[(path("a"), up), (path("b"), down)])
+                .unwrap()
+                .id,
+            down
+        );
         let named = Order::new(&[(path("a"), up), (path("_id"), down), (path("b"), up)]).unwrap();
         assert_eq!((named.fields.len(), named.id), (1, down));
         assert!(Order::new(&[(path("a"), up), (path("a"), down)]).is_err());

@@ -11,16 +11,18 @@ use super::{
     order::{Place, Rank},
     plan::{Planner, Way},
     search::{Candidate, Search},
-    walk::Chunk,
+    walk::{Chunk, Walk},
 };
 use crate::{Error, ErrorKind, Unindexed, engine::indexes::serves};
 
 /// A page ends before its documents have more bytes than this.
 const MAX_PAGE_BYTES: u64 = 64 * 1024 * 1024;
-/// So many records are looked at on one way before another is tried; then
-/// twice as many, and so on, so that no page costs much more than its
-/// shortest way.
-const FIRST_TURN: u64 = 2000;
+/// For each record of the page so many are looked at on one way before another
+/// is tried; then twice as many, and so on, so that no page costs much more
+/// than its shortest way.
+const FIRST_TURN: u64 = 4;
+/// The first turn is at most so long.
+const MAX_FIRST_TURN: u64 = 2000;
 /// How often a query begins anew because an index is not what it seemed.
 const MAX_PLANS: usize = 32;
 
@@ -111,7 +113,8 @@ impl<'p, 'a> Tally<'p, 'a> {
 
     /// How many records may still be looked at, and one more.
     fn room(&self) -> u64 {
-        self.most.map_or(u64::MAX, |most| most.saturating_sub(self.scanned) + 1)
+        self.most
+            .map_or(u64::MAX, |most| most.saturating_sub(self.scanned) + 1)
     }
 
     fn count(&mut self, chunk: &Chunk) -> Result<(), Error> {
@@ -130,8 +133,8 @@ impl<'p, 'a> Tally<'p, 'a> {
     }
 
     /// Goes on along a walk.
-    pub(super) async fn step(&mut self, walk: &mut super::walk::Walk) -> Result<Chunk, Stop> {
-        let chunk = match walk.go_on(self.search, self.room()).await {
+    pub(super) async fn step(&mut self, walk: &mut Walk, most: u64) -> Result<Chunk, Stop> {
+        let chunk = match walk.go_on(self.search, most.min(self.room())).await {
             Ok(chunk) => chunk,
             Err(StoreError::Refused(why)) => {
                 // An index that was ready has been removed.
@@ -168,14 +171,17 @@ pub(super) async fn fill(
             after,
             limit,
         };
-        let mut ways: Vec<Filling> =
-            planner.ways().into_iter().map(|way| Filling::new(way, search, after, limit)).collect();
+        let mut ways: Vec<Filling> = planner
+            .ways()
+            .into_iter()
+            .map(|way| Filling::new(way, search, after, limit))
+            .collect();
         tally.bound_by(fields.iter().cloned(), &indexes)?;
         let in_order = |way: &Filling| matches!(way.way, Way::Gather { .. });
         if bounds == Bounds::Whole && ways.iter().any(in_order) {
             tally.most = None;
         }
-        match race(&mut ways, &mut tally).await {
+        match race(&mut ways, limit, &mut tally).await {
             Ok((candidates, next)) => {
                 return Ok(Filled {
                     candidates,
@@ -193,21 +199,27 @@ pub(super) async fn fill(
 
 /// The error of a query whose indexes never stand still.
 pub(super) fn restless() -> Error {
-    Error::new(ErrorKind::Unavailable, "the indexes keep changing; try again")
+    Error::new(
+        ErrorKind::Unavailable,
+        "the indexes keep changing; try again",
+    )
 }
 
 /// Goes each way a while, until one has an end.
 async fn race(
     ways: &mut [Filling<'_, '_>],
+    limit: usize,
     tally: &mut Tally<'_, '_>,
 ) -> Result<(Vec<Candidate>, Option<Place>), Stop> {
-    let alone = ways.len() == 1;
-    let mut turn = if alone { u64::MAX } else { FIRST_TURN };
+    let mut turn = match ways {
+        [_] => u64::MAX,
+        _ => (FIRST_TURN * (limit as u64 + 1)).min(MAX_FIRST_TURN),
+    };
     loop {
         for way in &mut *ways {
             let until = tally.scanned.saturating_add(turn);
             while tally.scanned < until {
-                if way.go_on(tally).await? {
+                if way.go_on(tally, until - tally.scanned).await? {
                     return Ok(way.take());
                 }
                 // Storage in memory would never let others run.
@@ -244,17 +256,27 @@ impl<'p, 'a> Filling<'p, 'a> {
         }
     }
 
-    /// Takes a step; gives whether that was the last.
-    async fn go_on(&mut self, tally: &mut Tally<'_, '_>) -> Result<bool, Stop> {
-        let chunk = tally.step(self.way.walk()).await?;
-        let furthest = chunk.rows.last().and_then(|(position, _)| position.key.clone());
+    /// Looks at about `most` records; gives whether that was the end.
+    async fn go_on(&mut self, tally: &mut Tally<'_, '_>, most: u64) -> Result<bool, Stop> {
+        let chunk = tally.step(self.way.walk(), most).await?;
+        let furthest = chunk
+            .rows
+            .last()
+            .and_then(|(position, _)| position.key.clone());
         let sorted = matches!(self.way, Way::Gather { sorted: true, .. });
         let search = self.search;
-        let judged = chunk.rows.into_iter().map(|(at, row)| search.judge(at, row, sorted));
+        let judged = chunk
+            .rows
+            .into_iter()
+            .map(|(at, row)| search.judge(at, row, sorted));
         let mut judged = stream::iter(judged).buffered(READ_AHEAD);
         while let Some(judged) = judged.try_next().await? {
             let Some(candidate) = judged else { continue };
-            if self.after.as_ref().is_some_and(|after| candidate.rank <= *after) {
+            if self
+                .after
+                .as_ref()
+                .is_some_and(|after| candidate.rank <= *after)
+            {
                 continue;
             }
             match self.way {
@@ -338,7 +360,8 @@ impl Best {
             candidate.shed();
         }
         self.held += candidate.held();
-        self.ranks.insert(candidate.place.id.clone(), candidate.rank.clone());
+        self.ranks
+            .insert(candidate.place.id.clone(), candidate.rank.clone());
         self.by_rank.insert(candidate.rank.clone(), candidate);
     }
 
@@ -382,12 +405,12 @@ pub(super) async fn count(search: &Search<'_>) -> Result<(u64, u64, Option<u64>)
 
 async fn count_along(
     search: &Search<'_>,
-    mut walk: super::walk::Walk,
+    mut walk: Walk,
     tally: &mut Tally<'_, '_>,
 ) -> Result<u64, Stop> {
     let mut count = 0;
     loop {
-        let chunk = tally.step(&mut walk).await?;
+        let chunk = tally.step(&mut walk, u64::MAX).await?;
         let judge = |(at, row): (Position, _)| search.judge(at, row, false);
         let mut judged = stream::iter(chunk.rows.into_iter().map(judge)).buffered(READ_AHEAD);
         while let Some(judged) = judged.try_next().await? {

@@ -2,9 +2,7 @@
 
 use std::ops::Bound;
 
-use xronox_model::{
-    Constraint, Direction, KeyRange, Narrow, OrderedKey, Path, RecordId, alias_of,
-};
+use xronox_model::{Constraint, Direction, KeyRange, Narrow, OrderedKey, Path, RecordId, alias_of};
 use xronox_store::{Access, Bodies, Indexes, Position};
 
 use super::{body::Stretch, order::Place, search::Search, walk::Walk};
@@ -67,9 +65,8 @@ impl Planner<'_, '_> {
         }
         let multi = |path: &Path| self.search.shared.indexes.is_multi(path);
         let tight = loose.tighten(|path| serves(self.indexes, path) && !multi(path));
-        let best_but = |but: Option<&Path>| {
-            tight.best(|path| serves(self.indexes, path) && Some(path) != but)
-        };
+        let best_but =
+            |but: Option<&Path>| tight.best(|path| serves(self.indexes, path) && Some(path) != but);
         let narrow = |constraint: &Constraint| anywhere(along(constraint));
         let Some((first, direction)) = self.order().fields.first() else {
             return match best_but(None) {
@@ -86,27 +83,40 @@ impl Planner<'_, '_> {
                 None => anywhere(Access::All),
             }];
         }
-        let own = tight.constraints.iter().find(|constraint| constraint.path() == first);
+        let own = tight
+            .constraints
+            .iter()
+            .find(|constraint| constraint.path() == first);
         let everywhere = [KeyRange {
             lower: Bound::Unbounded,
             upper: Bound::Unbounded,
         }];
         let ranges = own.map_or(&everywhere[..], Constraint::ranges);
-        let in_order = if self.order().fields.len() == 1 {
+        let in_order = if self.order().fields.len() == 1 && self.order().id == *direction {
             let access = Access::Field {
                 field: first.clone(),
                 ranges: ranges.to_vec(),
             };
-            let after = self.after.and_then(|after| self.position(after.keys.first()));
+            let after = self
+                .after
+                .and_then(|after| self.position(after.keys.first()));
             Way::Gather {
-                walk: self.walk(vec![(access, after)], *direction, also.clone(), Bodies::Inline),
+                walk: self.walk(
+                    vec![(access, after)],
+                    *direction,
+                    also.clone(),
+                    Bodies::Inline,
+                ),
                 sorted: true,
             }
         } else {
             let from = self.after.and_then(|after| after.keys.first());
             let access = Access::Field {
                 field: first.clone(),
-                ranges: ranges.iter().filter_map(|range| clip(range, *direction, from)).collect(),
+                ranges: ranges
+                    .iter()
+                    .filter_map(|range| clip(range, *direction, from))
+                    .collect(),
             };
             rank(vec![(access, None)], *direction, Some(*direction), &also)
         };
@@ -120,14 +130,21 @@ impl Planner<'_, '_> {
     pub(super) fn any_order(&self) -> Walk {
         let loose = self.narrow();
         let also = loose.constraints.clone();
-        let bodies = if self.search.filter_reads_body() { Bodies::Inline } else { Bodies::Omit };
+        let bodies = if self.search.filter_reads_body() {
+            Bodies::Inline
+        } else {
+            Bodies::Omit
+        };
         let access = if let Some(ids) = &loose.ids {
             Access::Ids(ids.iter().filter_map(|id| id.parse().ok()).collect())
         } else {
-            let scalar =
-                |path: &Path| serves(self.indexes, path) && !self.search.shared.indexes.is_multi(path);
+            let scalar = |path: &Path| {
+                serves(self.indexes, path) && !self.search.shared.indexes.is_multi(path)
+            };
             let tight = loose.tighten(scalar);
-            tight.best(|path| serves(self.indexes, path)).map_or(Access::All, along)
+            tight
+                .best(|path| serves(self.indexes, path))
+                .map_or(Access::All, along)
         };
         self.walk(vec![(access, None)], Direction::Ascending, also, bodies)
     }
@@ -143,9 +160,13 @@ impl Planner<'_, '_> {
         // An index of a bare time holds what the matcher reads there, be it of
         // the document or of the system.
         let bare = Narrow::of_plain(filter).constraints.into_iter();
-        narrow.constraints.extend(bare.filter(|constraint| alias_of(constraint.path()).is_some()));
+        narrow
+            .constraints
+            .extend(bare.filter(|constraint| alias_of(constraint.path()).is_some()));
         // Ids are not kept as keys.
-        narrow.constraints.retain(|constraint| constraint.path().root() != "_id");
+        narrow
+            .constraints
+            .retain(|constraint| constraint.path().root() != "_id");
         narrow
     }
 
@@ -160,8 +181,11 @@ impl Planner<'_, '_> {
 
     /// The records of a few keys, in the order of ids.
     fn points(&self, constraint: &Constraint, also: &[Constraint]) -> Option<Way> {
-        let points: Vec<&OrderedKey> =
-            constraint.ranges().iter().map(KeyRange::as_point).collect::<Option<_>>()?;
+        let points: Vec<&OrderedKey> = constraint
+            .ranges()
+            .iter()
+            .map(KeyRange::as_point)
+            .collect::<Option<_>>()?;
         if points.len() > MAX_RUNS {
             return None;
         }
@@ -199,8 +223,8 @@ impl Planner<'_, '_> {
         let first = match bodies {
             Bodies::Omit => first.max(256),
             Bodies::Inline => {
-                let largest = self.largest_inline().max(1);
-                first.min(usize::try_from(FIRST_BYTES / largest).unwrap_or(usize::MAX)).max(8)
+                let fit = FIRST_BYTES / self.largest_inline().max(1);
+                first.min(usize::try_from(fit).unwrap_or(usize::MAX).max(8))
             }
         };
         let stretch = Stretch::starting(first, MAX_STRETCH);
@@ -219,7 +243,11 @@ impl Planner<'_, '_> {
     fn bodies_to_rank(&self) -> Bodies {
         let kept = |path: &Path| path.root() == "_system" || serves(self.indexes, path);
         let ranked = self.order().fields.iter().all(|(path, _)| kept(path));
-        if ranked && !self.search.filter_reads_body() { Bodies::Omit } else { Bodies::Inline }
+        if ranked && !self.search.filter_reads_body() {
+            Bodies::Omit
+        } else {
+            Bodies::Inline
+        }
     }
 }
 
@@ -281,17 +309,41 @@ mod tests {
         let part = range(Included(key("b")), Excluded(key("d")));
         for (given, direction, from, expected) in [
             (&whole, up, "c", Some(range(Included(key("c")), Unbounded))),
-            (&whole, down, "c", Some(range(Unbounded, Included(key("c"))))),
+            (
+                &whole,
+                down,
+                "c",
+                Some(range(Unbounded, Included(key("c")))),
+            ),
             (&part, up, "a", Some(part.clone())),
             (&part, up, "b", Some(part.clone())),
-            (&part, up, "c", Some(range(Included(key("c")), Excluded(key("d"))))),
+            (
+                &part,
+                up,
+                "c",
+                Some(range(Included(key("c")), Excluded(key("d")))),
+            ),
             (&part, up, "d", None),
             (&part, down, "e", Some(part.clone())),
-            (&part, down, "c", Some(range(Included(key("b")), Included(key("c"))))),
-            (&part, down, "b", Some(range(Included(key("b")), Included(key("b"))))),
+            (
+                &part,
+                down,
+                "c",
+                Some(range(Included(key("b")), Included(key("c")))),
+            ),
+            (
+                &part,
+                down,
+                "b",
+                Some(range(Included(key("b")), Included(key("b")))),
+            ),
             (&part, down, "a", None),
         ] {
-            assert_eq!(clip(given, direction, Some(&key(from))), expected, "{from} {direction:?}");
+            assert_eq!(
+                clip(given, direction, Some(&key(from))),
+                expected,
+                "{from} {direction:?}"
+            );
         }
         assert_eq!(clip(&part, up, None), Some(part));
     }

@@ -15,9 +15,9 @@ use futures::{
 use xronox_store::Cut;
 
 use super::{
-    Request, State, Stretch,
     order::{Order, Place},
     page::Bounds,
+    request::{Request, State, Stretch},
     search::Search,
 };
 use crate::{Error, collection::Shared, engine::record::Record};
@@ -76,7 +76,9 @@ impl Records {
             let page = page.map_err(|e| e.during(&reader.shared.doing(what, None)))?;
             Ok::<_, Error>(page.map(|page| (page, reader)))
         });
-        let records = pages.map_ok(|page| stream::iter(page.into_iter().map(Ok))).try_flatten();
+        let records = pages
+            .map_ok(|page| stream::iter(page.into_iter().map(Ok)))
+            .try_flatten();
         Ok(Self {
             cv,
             settled: state.settled(),
@@ -116,7 +118,13 @@ impl Reader {
         let limit = self.left.min(PAGE);
         let found: Stretch = self
             .request
-            .stretch(&search, self.after.as_ref(), limit, Bounds::Whole, &self.state)
+            .stretch(
+                &search,
+                self.after.as_ref(),
+                limit,
+                Bounds::Whole,
+                &self.state,
+            )
             .await?;
         self.left = self.left.saturating_sub(found.items.len());
         self.over = found.next.is_none() || self.left == 0;
@@ -135,6 +143,8 @@ impl Stream for Records {
 
 impl fmt::Debug for Records {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Records").field("cv", &self.cv).finish_non_exhaustive()
+        f.debug_struct("Records")
+            .field("cv", &self.cv)
+            .finish_non_exhaustive()
     }
 }

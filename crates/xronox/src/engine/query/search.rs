@@ -6,8 +6,8 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::Value;
 use xronox_model::{
-    Composed, Direction, Filter, Location, Path, Projection, RecordId, VersionRow, alias_of,
-    keys_at,
+    Composed, Direction, Filter, Location, Narrow, Path, Projection, RecordId, VersionRow,
+    alias_of, keys_at,
 };
 use xronox_store::{Access, Bodies, Find, Position};
 
@@ -60,7 +60,10 @@ impl Candidate {
     /// Bytes of it that are in memory.
     pub(super) fn held(&self) -> u64 {
         let inline = self.row.body.as_ref().and_then(|body| body.inline.as_ref());
-        self.canonical.as_ref().or(inline).map_or(0, |bytes| bytes.len() as u64)
+        self.canonical
+            .as_ref()
+            .or(inline)
+            .map_or(0, |bytes| bytes.len() as u64)
     }
 
     /// Lets go of the document, which is then read again.
@@ -73,9 +76,9 @@ impl Candidate {
 
     fn lacks_body(&self) -> bool {
         let omitted = |row: &VersionRow| {
-            row.body.as_ref().is_some_and(|body| {
-                body.location == Location::Inline && body.inline.is_none()
-            })
+            row.body
+                .as_ref()
+                .is_some_and(|body| body.location == Location::Inline && body.inline.is_none())
         };
         self.canonical.is_none() && omitted(&self.row)
     }
@@ -109,8 +112,12 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// The fields that an index could serve.
+    /// The fields that an index is wanted for: none where the filter names the
+    /// ids, since nothing else is looked at then.
     pub(super) fn fields(&self) -> BTreeSet<Path> {
+        if Narrow::of(self.filter).ids.is_some() {
+            return BTreeSet::new();
+        }
         let sorted = self.order.fields.iter().map(|(path, _)| path.clone());
         let mut fields = self.filter.paths();
         fields.extend(sorted);
@@ -142,7 +149,8 @@ impl<'a> Search<'a> {
                 return Ok(Some(self.candidate(place, row, None)));
             }
         }
-        if let Some((row, bytes)) = read_body(&self.shared.database, &self.shared.name, row).await? {
+        if let Some((row, bytes)) = read_body(&self.shared.database, &self.shared.name, row).await?
+        {
             return self.read(row, bytes);
         }
         // The version is gone. The record may have a newer one that stands at
@@ -157,7 +165,11 @@ impl<'a> Search<'a> {
         if self.cut.is_some() {
             return Ok(None);
         }
-        let row = shared.database.catalog.head(&shared.name, id, Bodies::Inline).await?;
+        let row = shared
+            .database
+            .catalog
+            .head(&shared.name, id, Bodies::Inline)
+            .await?;
         let Some(row) = row.filter(|row| self.admits(row)) else {
             return Ok(None);
         };
@@ -199,8 +211,16 @@ impl<'a> Search<'a> {
         body: &Value,
         look: impl FnOnce(&Composed<'_>) -> T,
     ) -> T {
-        let id = if self.reads.id { Value::from(row.id.to_string()) } else { Value::Null };
-        let system = if self.reads.system { row.system_object() } else { Value::Null };
+        let id = if self.reads.id {
+            Value::from(row.id.to_string())
+        } else {
+            Value::Null
+        };
+        let system = if self.reads.system {
+            row.system_object()
+        } else {
+            Value::Null
+        };
         look(&Composed {
             id: &id,
             system: &system,
@@ -263,9 +283,13 @@ impl<'a> Search<'a> {
         projection: &Projection,
     ) -> Result<Vec<Record>, Error> {
         self.fetch_shed(&mut candidates).await?;
-        let records = candidates.into_iter().map(|candidate| self.record(candidate, projection));
-        let records: Vec<Option<Record>> =
-            stream::iter(records).buffered(READ_AHEAD).try_collect().await?;
+        let records = candidates
+            .into_iter()
+            .map(|candidate| self.record(candidate, projection));
+        let records: Vec<Option<Record>> = stream::iter(records)
+            .buffered(READ_AHEAD)
+            .try_collect()
+            .await?;
         Ok(records.into_iter().flatten().collect())
     }
 
@@ -287,14 +311,22 @@ impl<'a> Search<'a> {
         };
         let mut rows = HashMap::new();
         loop {
-            let found = self.shared.database.catalog.find(&self.shared.name, &find).await?;
+            let found = self
+                .shared
+                .database
+                .catalog
+                .find(&self.shared.name, &find)
+                .await?;
             rows.extend(found.rows.into_iter().map(|(at, row)| (at.id, row)));
             find.after = found.next;
             if find.after.is_none() {
                 break;
             }
         }
-        for candidate in candidates.iter_mut().filter(|candidate| candidate.lacks_body()) {
+        for candidate in candidates
+            .iter_mut()
+            .filter(|candidate| candidate.lacks_body())
+        {
             if let Some(row) = rows.remove(&candidate.row.id)
                 && row.cv == candidate.row.cv
             {
@@ -309,7 +341,12 @@ impl<'a> Search<'a> {
         candidate: Candidate,
         projection: &Projection,
     ) -> Result<Option<Record>, Error> {
-        let Candidate { rank, row, canonical, .. } = candidate;
+        let Candidate {
+            rank,
+            row,
+            canonical,
+            ..
+        } = candidate;
         let id = row.id.clone();
         let mut read = match canonical {
             Some(bytes) => Some((row, bytes)),

@@ -135,15 +135,23 @@ impl Walk {
     /// Takes what comes next of all runs, as long as each is known to have
     /// nothing before it.
     fn merge(&mut self, rows: &mut Vec<(Position, VersionRow)>) {
-        while self.runs.iter().all(|run| run.done || !run.ahead.is_empty()) {
+        while self
+            .runs
+            .iter()
+            .all(|run| run.done || !run.ahead.is_empty())
+        {
             let direction = self.direction;
-            let next = self.runs.iter_mut().filter(|run| !run.ahead.is_empty()).min_by(|a, b| {
-                let order = a.next_id().cmp(&b.next_id());
-                match direction {
-                    Direction::Ascending => order,
-                    Direction::Descending => order.reverse(),
-                }
-            });
+            let next = self
+                .runs
+                .iter_mut()
+                .filter(|run| !run.ahead.is_empty())
+                .min_by(|a, b| {
+                    let order = a.next_id().cmp(&b.next_id());
+                    match direction {
+                        Direction::Ascending => order,
+                        Direction::Descending => order.reverse(),
+                    }
+                });
             let Some((position, row)) = next.and_then(|run| run.ahead.pop_front()) else {
                 return;
             };
