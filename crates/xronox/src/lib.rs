@@ -199,6 +199,8 @@
 mod collection;
 mod config;
 mod database;
+#[cfg(feature = "sqlite")]
+mod embedded;
 mod engine;
 mod error;
 mod input;

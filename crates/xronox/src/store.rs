@@ -1,14 +1,11 @@
 //! Opening a store.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use parking_lot::Mutex;
-use xronox_model::{BucketRole, CollectionName};
+use xronox_model::CollectionName;
 use xronox_store::{
-    Catalog, Clock, Documents, Gate, MemoryCatalog, MemoryDocuments, PayloadCache, Payloads, Space,
+    Catalog, Clock, Documents, MemoryCatalog, MemoryDocuments, PayloadCache, Payloads, Space,
     SystemClock,
 };
 
@@ -17,9 +14,9 @@ use crate::{
 };
 
 /// The database of a store without tenants.
-const DATABASE: &str = "xronox_runtime_default";
+pub(crate) const DATABASE: &str = "xronox_runtime_default";
 /// The name of its only storage space.
-const SPACE: &str = "local";
+pub(crate) const SPACE: &str = "local";
 
 /// An open store. Clones are the same store.
 ///
@@ -85,6 +82,13 @@ impl Xronox {
     /// damaged, [`Unsupported`](crate::ErrorKind::Unsupported) if a newer
     /// version wrote it, it lies on a network file system, or the backend is
     /// not built in.
+    #[cfg_attr(
+        not(feature = "sqlite"),
+        expect(
+            clippy::unused_async,
+            reason = "opening is awaited whatever is built in"
+        )
+    )]
     pub async fn open(config: Config) -> Result<Self, Error> {
         let Config { storage, settings } = config;
         match storage {
@@ -99,7 +103,16 @@ impl Xronox {
                     settings,
                 )
             }
-            Storage::Folder(path) => Self::open_folder(&path, settings).await,
+            #[cfg(feature = "sqlite")]
+            Storage::Folder(path) => crate::embedded::open(&path, settings).await,
+            #[cfg(not(feature = "sqlite"))]
+            Storage::Folder(path) => Err(Error::new(
+                crate::ErrorKind::Unsupported,
+                format!(
+                    "{}: this build has no embedded catalog (feature `sqlite`)",
+                    path.display()
+                ),
+            )),
         }
     }
 
@@ -127,47 +140,6 @@ impl Xronox {
             database: Database::new(catalog, documents, payloads, Arc::new(settings), clock),
             collections: Arc::default(),
         })
-    }
-
-    #[cfg(feature = "sqlite")]
-    async fn open_folder(path: &std::path::Path, settings: Settings) -> Result<Self, Error> {
-        use xronox_sqlite::SqliteCatalog;
-
-        let file = format!("{}.sqlite", xronox_model::encode_name(DATABASE));
-        let catalog = SqliteCatalog::open(
-            path.join("catalog").join(file),
-            DATABASE,
-            Arc::new(SystemClock),
-        )
-        .await?;
-        let objects = path.join("objects");
-        let space = tokio::task::spawn_blocking(move || {
-            let bucket = |role, name: &str| (role, name.to_owned());
-            let buckets = BTreeMap::from([
-                bucket(BucketRole::Records, "records"),
-                bucket(BucketRole::Versions, "versions"),
-                bucket(BucketRole::Content, "content"),
-                bucket(BucketRole::Backups, "backups"),
-            ]);
-            Space::files(SPACE, &objects, &buckets, Gate::default())
-        });
-        let space = space
-            .await
-            .map_err(|_| xronox_store::StoreError::Closed)??;
-        let documents = catalog.documents();
-        let components = Components::new(Arc::new(catalog), Arc::new(documents), Some(space));
-        Self::assemble(components, settings)
-    }
-
-    #[cfg(not(feature = "sqlite"))]
-    async fn open_folder(path: &std::path::Path, _settings: Settings) -> Result<Self, Error> {
-        Err(Error::new(
-            crate::ErrorKind::Unsupported,
-            format!(
-                "{}: this build has no embedded catalog (feature `sqlite`)",
-                path.display()
-            ),
-        ))
     }
 
     /// The collection of this name. Nothing is made before the first write.
