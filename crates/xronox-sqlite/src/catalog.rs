@@ -244,10 +244,9 @@ impl Catalog for SqliteCatalog {
         id: &RecordId,
         bodies: Bodies,
     ) -> Result<Option<VersionRow>, StoreError> {
-        self.look(collection, |db, collection| {
-            read::head(db, collection, id)?
-                .map(|row| read::with_bodies(db, collection, row, bodies))
-                .transpose()
+        self.look(collection, |db, collection| match bodies {
+            Bodies::Inline => read::head_with_body(db, collection, id),
+            Bodies::Omit => read::head(db, collection, id),
         })
     }
 
@@ -259,11 +258,13 @@ impl Catalog for SqliteCatalog {
         bodies: Bodies,
     ) -> Result<Option<VersionRow>, StoreError> {
         self.look(collection, |db, collection| {
+            // One view for the row and its body.
+            let view = db.unchecked_transaction().map_err(storage)?;
             match which {
-                Which::Ov(ov) => read::by_ov(db, collection, id, ov)?,
-                Which::AsOf(cut) => read::as_of(db, collection, id, cut)?,
+                Which::Ov(ov) => read::by_ov(&view, collection, id, ov)?,
+                Which::AsOf(cut) => read::as_of(&view, collection, id, cut)?,
             }
-            .map(|row| read::with_bodies(db, collection, row, bodies))
+            .map(|row| read::with_bodies(&view, collection, row, bodies))
             .transpose()
         })
     }

@@ -662,6 +662,10 @@ pub(crate) fn entries(
         (keys::INSERTED_AT, "_system.insertedAt"),
         (keys::UPDATED_AT, "_system.updatedAt"),
     ] {
+        // That a record is not deleted goes without saying.
+        if number == keys::DELETED && !row.system.deleted() {
+            continue;
+        }
         if let Some(key) = row.always_key(field) {
             out.insert((number, key.into_string()));
         }

@@ -27,8 +27,8 @@ const BUSY_STRETCH: Duration = Duration::from_millis(50);
 const YIELD_PAUSE: Duration = Duration::from_millis(2);
 /// Jobs folded into one transaction.
 const MAX_FOLD: usize = 256;
-/// Idle read connections kept open.
-const MAX_IDLE_READERS: usize = 8;
+/// Memory for the pages that readers keep, shared by the idle connections.
+const READER_CACHE_KIB: usize = 96 * 1024;
 /// Page size of new files: a leaf holds several bodies of 1 KiB with little waste.
 const PAGE_SIZE: u32 = 8192;
 
@@ -133,7 +133,7 @@ impl File {
         };
         let result = work(&connection);
         let mut readers = self.readers.lock();
-        if readers.len() < MAX_IDLE_READERS && !self.closed.load(Ordering::Acquire) {
+        if readers.len() < max_idle_readers() && !self.closed.load(Ordering::Acquire) {
             readers.push(connection);
         }
         result
@@ -422,7 +422,18 @@ fn connect(path: &Path, writer: bool) -> Result<Connection, StoreError> {
         .map_err(storage)?;
     db.set_prepared_statement_cache_capacity(512);
     db.execute_batch(pragmas).map_err(storage)?;
+    if !writer {
+        let kib = READER_CACHE_KIB / max_idle_readers();
+        db.execute_batch(&format!("PRAGMA cache_size=-{kib}"))
+            .map_err(storage)?;
+    }
     Ok(db)
+}
+
+/// Idle read connections kept open: two a core, within reason.
+fn max_idle_readers() -> usize {
+    let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    (2 * cores).clamp(4, 16)
 }
 
 fn io(message: &str, error: std::io::Error) -> StoreError {

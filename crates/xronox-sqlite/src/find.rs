@@ -10,7 +10,7 @@ use crate::{
     collection::{self, Collection},
     commit::entries,
     error::storage,
-    read,
+    keys, read,
     row::{Item, ItemRef, int, item_value},
 };
 
@@ -35,7 +35,10 @@ pub(crate) fn find(
         last: None,
     };
     match &find.access {
-        Access::All => walk.all()?,
+        Access::All => {
+            let after = find.after.as_ref().map(|after| after.id.clone());
+            walk.all(after, None)?;
+        }
         Access::Ids(ids) => walk.ids(ids)?,
         Access::Field { field, ranges } => {
             let number = collection
@@ -55,10 +58,11 @@ pub(crate) fn find(
             }
             let all = ranges.clone();
             for range in ranges {
-                if walk.full() {
-                    break;
+                if number == keys::DELETED {
+                    walk.deletedness(range)?;
+                } else {
+                    walk.range(number, range, &all)?;
                 }
-                walk.range(number, range, &all)?;
             }
         }
     }
@@ -114,7 +118,40 @@ impl Walk<'_> {
             })
     }
 
-    fn all(&mut self) -> Result<(), StoreError> {
+    /// Walks a range of the one field that is indexed where it is true only:
+    /// hardly any record is deleted, and those that are not are all the others.
+    fn deletedness(&mut self, range: &KeyRange) -> Result<(), StoreError> {
+        let [no, yes] = [false, true].map(|deleted| OrderedKey::of(&deleted.into()));
+        let mut turns = [(no, false), (yes, true)];
+        if self.find.direction == Direction::Descending {
+            turns.reverse();
+        }
+        for (key, deleted) in turns {
+            if !range.contains(&key) {
+                continue;
+            }
+            let after = match &self.find.after {
+                Some(Position { key: Some(at), id }) if *at == key => Some(id.clone()),
+                Some(Position { key: Some(at), .. })
+                    if (*at > key) == (self.find.direction == Direction::Ascending) =>
+                {
+                    continue;
+                }
+                _ => None,
+            };
+            if deleted {
+                let only = KeyRange::point(key);
+                self.range(keys::DELETED, &only, &[&only])?;
+            } else {
+                self.all(after, Some(key))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Walks the records by id; with a key, those that are not deleted, and
+    /// they stand at that key.
+    fn all(&mut self, after: Option<RecordId>, key: Option<OrderedKey>) -> Result<(), StoreError> {
         let p = &self.collection.tables.prefix;
         let next = match self.find.direction {
             Direction::Ascending => {
@@ -125,7 +162,7 @@ impl Walk<'_> {
             }
         };
         let mut next = self.db.prepare_cached(&next).map_err(storage)?;
-        let mut last = self.find.after.as_ref().map(|after| after.id.clone());
+        let mut last = after;
         while !self.full() {
             // An empty text comes before every id, a zero-blob longer than
             // any ObjectId of 0xff bytes after every one.
@@ -140,9 +177,13 @@ impl Walk<'_> {
             };
             let Item(id) = row.get(0).map_err(storage)?;
             drop(rows);
-            let row = self.row(&id)?;
+            let mut row = self.row(&id)?;
+            if key.is_some() {
+                row = row.filter(|row| row.pruned.is_none() && !row.system.deleted());
+            }
             last = Some(id.clone());
-            self.take(Position { key: None, id }, row)?;
+            let key = key.clone();
+            self.take(Position { key, id }, row)?;
         }
         Ok(())
     }

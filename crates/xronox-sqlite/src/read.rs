@@ -1,7 +1,7 @@
 //! Look-ups of rows on one connection.
 
 use bytes::Bytes;
-use rusqlite::{Connection, OptionalExtension, Params, Row};
+use rusqlite::{Connection, OptionalExtension, Params, Row, types::ValueRef};
 use xronox_model::{Attempt, Direction, Location, RecordId, Timestamp, VersionRow};
 use xronox_store::{Bodies, CollectionSize, Cut, StoreError};
 
@@ -9,7 +9,7 @@ use crate::{
     collection::{self, Collection},
     error::storage,
     row::{self, ItemRef, int, place, uint},
-    schema::COLUMNS,
+    schema::{COLUMN_COUNT, COLUMNS},
 };
 
 fn one(
@@ -48,6 +48,33 @@ pub(crate) fn head(
     id: &RecordId,
 ) -> Result<Option<VersionRow>, StoreError> {
     one(db, collection, &collection.tables.head, [ItemRef(id)])
+}
+
+/// The newest row of a record and its inline body, in one look: between two
+/// of them the record might be purged.
+pub(crate) fn head_with_body(
+    db: &Connection,
+    collection: &Collection,
+    id: &RecordId,
+) -> Result<Option<VersionRow>, StoreError> {
+    let mut statement = db
+        .prepare_cached(&collection.tables.head_with_body)
+        .map_err(storage)?;
+    let mut rows = statement.query([ItemRef(id)]).map_err(storage)?;
+    let Some(found) = rows.next().map_err(storage)? else {
+        return Ok(None);
+    };
+    let mut row = row::read(found, &collection.fields)?;
+    if let Some(body) = &mut row.body
+        && body.location == Location::Inline
+    {
+        let bytes = found.get_ref(COLUMN_COUNT).map_err(storage)?;
+        body.inline = match bytes {
+            ValueRef::Null => None,
+            bytes => Some(row::body_bytes(bytes)?),
+        };
+    }
+    Ok(Some(row))
 }
 
 /// The row of a record with this `ov`.

@@ -32,7 +32,6 @@ pub(crate) const WRITER: &str = "
 /// What every reading connection sets.
 pub(crate) const READER: &str = "
     PRAGMA query_only=ON;
-    PRAGMA cache_size=-4096;
     PRAGMA temp_store=MEMORY;";
 
 /// A commit that changes nothing anyone reads.
@@ -204,6 +203,7 @@ pub(crate) struct Tables {
     pub(crate) insert_body: String,
     pub(crate) newest: String,
     pub(crate) head: String,
+    pub(crate) head_with_body: String,
     pub(crate) as_of: String,
     pub(crate) by_ov: String,
     pub(crate) by_cv: String,
@@ -222,6 +222,9 @@ pub(crate) const COLUMNS: &str = "cv, item, ov, op, at, to_cv, inserted_at, dele
     behalf, reason, creator, system, attempt, sha256, size, encoding, space, role, object, \
     restored_from, prev_hash, pruned, keys";
 
+/// How many they are.
+pub(crate) const COLUMN_COUNT: usize = 24;
+
 impl Tables {
     pub(crate) fn prefix_of(collection: &CollectionName) -> String {
         // In front of every name, since SQLite keeps those that begin with
@@ -231,12 +234,21 @@ impl Tables {
 
     pub(crate) fn new(collection: &CollectionName) -> Self {
         let p = Self::prefix_of(collection);
-        let marks = vec!["?"; COLUMNS.split(',').count()].join(",");
+        let marks = vec!["?"; COLUMN_COUNT].join(",");
         Self {
             insert_row: format!("INSERT INTO \"{p}_ver\" ({COLUMNS}) VALUES ({marks})"),
             insert_body: format!("INSERT INTO \"{p}_body\" (cv, bytes) VALUES (?, ?)"),
             newest: format!("SELECT cv, at FROM \"{p}_ver\" ORDER BY cv DESC LIMIT 1"),
             head: format!("SELECT {COLUMNS} FROM \"{p}_ver\" WHERE item = ? AND to_cv IS NULL"),
+            head_with_body: format!(
+                "SELECT {}, b.bytes FROM \"{p}_ver\" v LEFT JOIN \"{p}_body\" b ON b.cv = v.cv \
+                 WHERE v.item = ? AND v.to_cv IS NULL",
+                COLUMNS
+                    .split(", ")
+                    .map(|column| format!("v.{}", column.trim()))
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            ),
             as_of: format!(
                 "SELECT {COLUMNS} FROM \"{p}_ver\" WHERE item = ?1 AND to_cv > ?2 \
                  ORDER BY to_cv LIMIT 1"
