@@ -28,14 +28,15 @@ pub(crate) fn check(db: &Connection, collection: &Collection) -> Result<Vec<Stri
         (
             format!(
                 "SELECT v.cv FROM \"{p}_ver\" v LEFT JOIN \"{p}_body\" b ON b.cv = v.cv \
-                 WHERE v.sha256 IS NOT NULL AND v.object IS NULL AND b.cv IS NULL LIMIT 100"
+                 WHERE v.sha256 IS NOT NULL AND v.object IS NULL AND v.body IS NULL AND b.cv IS NULL LIMIT 100"
             ),
             "names an inline body that is not there",
         ),
         (
             format!(
                 "SELECT b.cv FROM \"{p}_body\" b LEFT JOIN \"{p}_ver\" v ON v.cv = b.cv \
-                 WHERE v.cv IS NULL OR v.object IS NOT NULL OR v.sha256 IS NULL LIMIT 100"
+                 WHERE v.cv IS NULL OR v.object IS NOT NULL OR v.sha256 IS NULL \
+                 OR v.body IS NOT NULL LIMIT 100"
             ),
             "has an inline body that no row names",
         ),

@@ -18,6 +18,7 @@ use crate::{
     keys,
     read::{self, inline},
     row::{self, Item, ItemRef, int, op_code, op_of, place, uint},
+    schema::SMALL_BODY,
     writer::Known,
 };
 
@@ -279,16 +280,26 @@ impl<'a> Pen<'a> {
     /// Adds a row and its inline body.
     pub(crate) fn add(&mut self, new: &VersionRow) -> Result<(), StoreError> {
         let tables = &self.collection.tables;
+        let inline = match &new.body {
+            Some(body) if body.location == Location::Inline => {
+                Some(body.inline.as_ref().ok_or_else(|| {
+                    StoreError::Refused("an inline body came without its bytes".to_owned())
+                })?)
+            }
+            _ => None,
+        };
+        let small = inline.filter(|bytes| bytes.len() <= SMALL_BODY);
         let mut statement = self
             .db
             .prepare_cached(&tables.insert_row)
             .map_err(storage)?;
-        row::insert(&mut statement, new, &self.collection.fields)?;
-        let bytes = new.body.as_ref().filter(|b| b.location == Location::Inline);
-        if let Some(body) = bytes {
-            let bytes = body.inline.as_ref().ok_or_else(|| {
-                StoreError::Refused("an inline body came without its bytes".to_owned())
-            })?;
+        row::insert(
+            &mut statement,
+            new,
+            small.map(|bytes| &bytes[..]),
+            &self.collection.fields,
+        )?;
+        if let (Some(bytes), None) = (inline, small) {
             self.db
                 .prepare_cached(&tables.insert_body)
                 .and_then(|mut s| s.execute((int(new.cv), &bytes[..])))
@@ -524,7 +535,7 @@ impl<'a> Pen<'a> {
         let item: Option<Item> = self
             .db
             .prepare_cached(&format!(
-                "UPDATE \"{p}_ver\" SET space = ?, role = ?, object = ? WHERE cv = ? \
+                "UPDATE \"{p}_ver\" SET space = ?, role = ?, object = ?, body = NULL WHERE cv = ? \
                  AND space IS ? AND role IS ? AND object IS ? AND sha256 IS NOT NULL RETURNING item"
             ))
             .and_then(|mut s| {

@@ -143,7 +143,7 @@ impl Walk<'_> {
                 let only = KeyRange::point(key);
                 self.range(keys::DELETED, &only, &[&only])?;
             } else {
-                self.all(after, Some(key))?;
+                self.all(after, Some(&key))?;
             }
         }
         Ok(())
@@ -151,7 +151,7 @@ impl Walk<'_> {
 
     /// Walks the records by id; with a key, those that are not deleted, and
     /// they stand at that key.
-    fn all(&mut self, after: Option<RecordId>, key: Option<OrderedKey>) -> Result<(), StoreError> {
+    fn all(&mut self, after: Option<RecordId>, key: Option<&OrderedKey>) -> Result<(), StoreError> {
         let p = &self.collection.tables.prefix;
         let next = match self.find.direction {
             Direction::Ascending => {
@@ -182,7 +182,7 @@ impl Walk<'_> {
                 row = row.filter(|row| row.pruned.is_none() && !row.system.deleted());
             }
             last = Some(id.clone());
-            let key = key.clone();
+            let key = key.cloned();
             self.take(Position { key, id }, row)?;
         }
         Ok(())

@@ -11,7 +11,7 @@
 //! format, now 1. `xronox_marker` says whose database it is,
 //! `xronox_collection` and `xronox_index` what collections and indexes there
 //! are, `xronox_idempotency` which requests were answered. A collection `C`
-//! has the tables `c_C_ver` (version rows), `c_C_body` (inline bodies),
+//! has the tables `c_C_ver` (version rows with small bodies), `c_C_body` (larger inline ones),
 //! `c_C_key` (ordered keys as intervals of commits) and `c_C_unique`; names
 //! (The tables of plain documents, `xronox_doc…`, are described where they are
 //! made.) Names

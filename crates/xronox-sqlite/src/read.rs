@@ -125,11 +125,17 @@ pub(crate) fn inline(
     let bytes: Option<Bytes> = db
         .prepare_cached(&collection.tables.body)
         .and_then(|mut s| {
-            s.query_row([int(cv)], |row| Ok(row::body_bytes(row.get_ref(0)?)))
-                .optional()
+            s.query_row([int(cv)], |row| {
+                Ok(match row.get_ref(0)? {
+                    ValueRef::Null => Ok(None),
+                    bytes => row::body_bytes(bytes).map(Some),
+                })
+            })
+            .optional()
         })
         .map_err(storage)?
-        .transpose()?;
+        .transpose()?
+        .flatten();
     // A body that is not there is for the reader to miss: it knows the record.
     body.inline = bytes;
     Ok(())
@@ -308,6 +314,8 @@ pub(crate) fn size(db: &Connection, collection: &Collection) -> Result<Collectio
         versions: count(&format!("SELECT count(*) FROM \"{p}_ver\""))?,
         inline_bytes: count(&format!(
             "SELECT coalesce(sum(length(bytes)), 0) FROM \"{p}_body\""
+        ))? + count(&format!(
+            "SELECT coalesce(sum(length(body)), 0) FROM \"{p}_ver\""
         ))?,
         body_bytes: count(&format!("SELECT coalesce(sum(size), 0) FROM \"{p}_ver\""))?,
     })

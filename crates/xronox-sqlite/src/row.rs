@@ -139,10 +139,11 @@ pub(crate) fn place(location: &Location) -> (Option<&str>, Option<i64>, Option<&
     }
 }
 
-/// Inserts a row; its inline body goes into a table of its own.
+/// Inserts a row, with its inline body if that is to stand in it.
 pub(crate) fn insert(
     statement: &mut CachedStatement<'_>,
     row: &VersionRow,
+    bytes: Option<&[u8]>,
     codec: &keys::Fields,
 ) -> Result<(), StoreError> {
     let rare = Rare {
@@ -185,6 +186,7 @@ pub(crate) fn insert(
             row.prev_hash.as_ref().map(Sha256::as_bytes),
             row.pruned.as_ref().map(Sha256::as_bytes),
             codec.encode(&row.keys),
+            bytes,
         ])
         .map_err(storage)?;
     Ok(())

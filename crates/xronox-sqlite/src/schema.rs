@@ -24,7 +24,7 @@ const APPLICATION_ID: i64 = 0x5852_4e58;
 pub(crate) const WRITER: &str = "
     PRAGMA synchronous=FULL;
     PRAGMA cache_size=-32768;
-    PRAGMA wal_autocheckpoint=4096;
+    PRAGMA wal_autocheckpoint=8192;
     PRAGMA journal_size_limit=67108864;
     PRAGMA foreign_keys=OFF;
     PRAGMA temp_store=MEMORY;";
@@ -188,9 +188,11 @@ fn hex(bytes: &[u8]) -> String {
 
 /// The statements of one collection.
 ///
-/// - `_ver`: the version rows, by `cv`, without their bodies, so that the many
-///   reads that want none stay small.
-/// - `_body`: the stored bytes of inline bodies, by the `cv` of their row.
+/// - `_ver`: the version rows, by `cv`, each with its inline body if that is
+///   [small](SMALL_BODY): one page less to write and to read.
+/// - `_body`: the stored bytes of the other inline bodies, by the `cv` of their
+///   row. A row is written again when its validity ends, which must not write
+///   a large body again.
 /// - `_key`: the ordered keys. One row says that `item` had `key` from
 ///   `from_cv` on until `to_cv`, across all versions in between that kept it;
 ///   `past` parts the intervals that are over from those that go on, so that
@@ -222,6 +224,9 @@ pub(crate) const COLUMNS: &str = "cv, item, ov, op, at, to_cv, inserted_at, dele
     behalf, reason, creator, system, attempt, sha256, size, encoding, space, role, object, \
     restored_from, prev_hash, pruned, keys";
 
+/// Inline bodies of up to this many bytes, as stored, stand in their rows.
+pub(crate) const SMALL_BODY: usize = 1536;
+
 /// How many they are.
 pub(crate) const COLUMN_COUNT: usize = 24;
 
@@ -236,12 +241,12 @@ impl Tables {
         let p = Self::prefix_of(collection);
         let marks = vec!["?"; COLUMN_COUNT].join(",");
         Self {
-            insert_row: format!("INSERT INTO \"{p}_ver\" ({COLUMNS}) VALUES ({marks})"),
+            insert_row: format!("INSERT INTO \"{p}_ver\" ({COLUMNS}, body) VALUES ({marks}, ?)"),
             insert_body: format!("INSERT INTO \"{p}_body\" (cv, bytes) VALUES (?, ?)"),
             newest: format!("SELECT cv, at FROM \"{p}_ver\" ORDER BY cv DESC LIMIT 1"),
             head: format!("SELECT {COLUMNS} FROM \"{p}_ver\" WHERE item = ? AND to_cv IS NULL"),
             head_with_body: format!(
-                "SELECT {}, b.bytes FROM \"{p}_ver\" v LEFT JOIN \"{p}_body\" b ON b.cv = v.cv \
+                "SELECT {}, coalesce(v.body, b.bytes) FROM \"{p}_ver\" v LEFT JOIN \"{p}_body\" b ON b.cv = v.cv \
                  WHERE v.item = ? AND v.to_cv IS NULL",
                 COLUMNS
                     .split(", ")
@@ -267,7 +272,10 @@ impl Tables {
                 "INSERT OR IGNORE INTO \"{p}_key\" (field, past, key, item, from_cv, to_cv) \
                  VALUES (?, 1, ?, ?, ?, ?)"
             ),
-            body: format!("SELECT bytes FROM \"{p}_body\" WHERE cv = ?"),
+            body: format!(
+                "SELECT coalesce(v.body, b.bytes) FROM \"{p}_ver\" v \
+                 LEFT JOIN \"{p}_body\" b ON b.cv = v.cv WHERE v.cv = ?"
+            ),
             unique_holder: format!("SELECT item FROM \"{p}_unique\" WHERE idx = ? AND key = ?"),
             unique_free: format!("DELETE FROM \"{p}_unique\" WHERE item = ?"),
             unique_take: format!("INSERT INTO \"{p}_unique\" (idx, key, item) VALUES (?, ?, ?)"),
@@ -286,7 +294,7 @@ impl Tables {
                 actor TEXT, behalf TEXT, reason TEXT, creator TEXT, system TEXT,
                 attempt BLOB NOT NULL, sha256 BLOB, size INTEGER, encoding INTEGER,
                 space TEXT, role INTEGER, object TEXT, restored_from INTEGER,
-                prev_hash BLOB, pruned BLOB, keys BLOB NOT NULL
+                prev_hash BLOB, pruned BLOB, keys BLOB NOT NULL, body BLOB
             ) STRICT;
             CREATE UNIQUE INDEX \"{p}_ver_ov\" ON \"{p}_ver\" (item, ov);
             CREATE INDEX \"{p}_ver_to\" ON \"{p}_ver\" (item, to_cv);

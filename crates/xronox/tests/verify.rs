@@ -290,7 +290,7 @@ async fn every_damage_is_reported() {
             &["PrevHash"],
         ),
         (
-            "DELETE FROM c_orders_body WHERE cv = 4",
+            "UPDATE c_orders_ver SET body = NULL WHERE cv = 4",
             Rule::MissingBody,
             Some(4),
             &["MissingBody", "Structure"],
@@ -302,7 +302,7 @@ async fn every_damage_is_reported() {
             &["MissingBody", "Structure"],
         ),
         (
-            "UPDATE c_orders_body SET bytes = (SELECT bytes FROM c_orders_body WHERE cv = 1) WHERE cv = 4",
+            "UPDATE c_orders_ver SET body = (SELECT body FROM c_orders_ver WHERE cv = 1) WHERE cv = 4",
             Rule::CorruptBody,
             Some(4),
             &["CorruptBody"],
