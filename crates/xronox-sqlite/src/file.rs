@@ -4,7 +4,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
         mpsc,
     },
@@ -434,8 +434,12 @@ fn connect(path: &Path, writer: bool) -> Result<Connection, StoreError> {
 
 /// Idle read connections kept open: two a core, within reason.
 fn max_idle_readers() -> usize {
-    let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-    (2 * cores).clamp(4, 16)
+    // Counting the cores reads files, which takes longer than a look-up.
+    static MAX: OnceLock<usize> = OnceLock::new();
+    *MAX.get_or_init(|| {
+        let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        (2 * cores).clamp(4, 16)
+    })
 }
 
 fn io(message: &str, error: std::io::Error) -> StoreError {
