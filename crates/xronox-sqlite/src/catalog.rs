@@ -346,7 +346,9 @@ impl Catalog for SqliteCatalog {
 
     async fn cut_at(&self, collection: &CollectionName, at: Timestamp) -> Result<Cut, StoreError> {
         let cut = self.look(collection, |db, collection| {
-            read::cut_at(db, collection, at).map(Some)
+            // One view for all the seeks.
+            let view = db.unchecked_transaction().map_err(storage)?;
+            read::cut_at(&view, collection, at).map(Some)
         })?;
         Ok(cut.unwrap_or(Cut {
             cv: None,

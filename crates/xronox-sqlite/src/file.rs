@@ -256,7 +256,7 @@ impl Writer {
                 }
             }
             if !waiting.is_empty() {
-                self.transact(waiting.drain(..));
+                self.transact(std::mem::take(&mut waiting));
             }
             if let Some(answer) = close {
                 let _ = answer.send(self.shut());
@@ -273,7 +273,7 @@ impl Writer {
     }
 
     /// One transaction for all that wait.
-    fn transact(&mut self, waiting: impl Iterator<Item = Run>) {
+    fn transact(&mut self, waiting: Vec<Run>) {
         let mut settle = Vec::new();
         let result = self.attempt(waiting, &mut settle);
         let lost = matches!(result, Err(Failure::Commit(_)));
@@ -289,21 +289,24 @@ impl Writer {
         }
     }
 
-    fn attempt(
-        &mut self,
-        waiting: impl Iterator<Item = Run>,
-        settle: &mut Vec<Answer>,
-    ) -> Result<(), Failure> {
+    fn attempt(&mut self, waiting: Vec<Run>, settle: &mut Vec<Answer>) -> Result<(), Failure> {
         let db = &self.connection;
         let begun = db.execute_batch("BEGIN IMMEDIATE");
         if let Err(error) = begun {
             let error = Arc::new(error);
-            settle.extend(waiting.map(|run| run(Err(describe(&error, false))).1));
+            settle.extend(
+                waiting
+                    .into_iter()
+                    .map(|run| run(Err(describe(&error, false))).1),
+            );
             return Err(Failure::Before(error));
         }
         let mut failed = None;
+        // A savepoint copies every page it changes; a job by itself is as
+        // well taken back with the whole transaction.
+        let alone = waiting.len() == 1;
         for run in waiting {
-            if failed.is_none() && !db.is_autocommit() {
+            if !alone && failed.is_none() && !db.is_autocommit() {
                 failed = db.execute_batch("SAVEPOINT job").err();
             }
             if failed.is_some() || db.is_autocommit() {
@@ -315,6 +318,16 @@ impl Writer {
             settle.push(answer);
             // A full disk can end the whole transaction inside a job.
             if db.is_autocommit() {
+                continue;
+            }
+            if alone {
+                if !keep {
+                    failed = db.execute_batch("ROLLBACK").err();
+                    return match failed {
+                        None => Ok(()),
+                        Some(error) => Err(Failure::Before(Arc::new(error))),
+                    };
+                }
                 continue;
             }
             let end = if keep {
