@@ -12,6 +12,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use xronox_model::{Attempt, CollectionName, RecordId};
 use xronox_store::{Batch, Catalog, Commit, Mutation, NewBody, Outcome, StoreError};
 
+use crate::engine::write::brief;
+
 /// A batch ends at this many bytes of inline bodies.
 const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
 /// Requests that may wait, whatever their size.
@@ -270,14 +272,7 @@ impl Task {
         loop {
             match self.catalog.outcome(&self.collection, id, attempt).await {
                 Ok(row) => {
-                    return Ok(row.map(|row| Commit {
-                        id: row.id,
-                        ov: row.ov,
-                        cv: row.cv,
-                        at: row.at,
-                        op: row.op,
-                        released: Vec::new(),
-                    }));
+                    return Ok(row.as_ref().map(brief));
                 }
                 Err(error) if tries == OUTCOME_TRIES => return Err(error),
                 Err(_) => {

@@ -10,7 +10,7 @@ use std::future::IntoFuture;
 
 use futures::future::BoxFuture;
 use xronox_model::{Invalid, Op, RecordId, SystemChange, VersionRow};
-use xronox_store::{Bodies, Commit, Expect, NewBody, Presence, Which};
+use xronox_store::{Bodies, Expect, NewBody, Presence, Which};
 
 use crate::{
     Collection, Error, IntoId, IntoMoment, Moment, Written,
@@ -18,7 +18,7 @@ use crate::{
     engine::{
         attribution::{Attribution, attributed},
         read::{not_found, pruned},
-        write::Draft,
+        write::{Draft, brief},
     },
 };
 
@@ -187,16 +187,6 @@ impl Shared {
         Ok(head
             .filter(|head| plan::alike(source, head))
             .filter(|head| expected_ov.is_none_or(|expected| expected == head.ov))
-            .map(|head| {
-                let commit = Commit {
-                    id: head.id,
-                    ov: head.ov,
-                    cv: head.cv,
-                    at: head.at,
-                    op: head.op,
-                    released: Vec::new(),
-                };
-                Written::of(commit, true)
-            }))
+            .map(|head| Written::of(brief(&head), true)))
     }
 }

@@ -212,7 +212,8 @@ impl Collection {
     }
 }
 
-fn brief(row: &VersionRow) -> Commit {
+/// A committed row, in short.
+pub(crate) fn brief(row: &VersionRow) -> Commit {
     Commit {
         id: row.id.clone(),
         ov: row.ov,
