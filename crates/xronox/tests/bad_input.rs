@@ -185,14 +185,6 @@ async fn bad_actors_and_reasons_are_refused() {
     }
 }
 
-fn catalog_file(folder: &Path) -> std::path::PathBuf {
-    let found = std::fs::read_dir(folder.join("catalog")).unwrap();
-    let mut files = found.map(|entry| entry.unwrap().path());
-    files
-        .find(|path| path.extension().is_some_and(|e| e == "sqlite"))
-        .unwrap()
-}
-
 async fn made(folder: &Path) {
     let xronox = Xronox::open(Config::dev(folder)).await.unwrap();
     let orders = xronox.collection("orders").unwrap();
@@ -205,7 +197,7 @@ async fn a_damaged_file_is_refused() {
     let folder = TempDir::new().unwrap();
     made(folder.path()).await;
     std::fs::write(
-        catalog_file(folder.path()),
+        support::catalog_file(folder.path()),
         "this is not a database ".repeat(1000),
     )
     .unwrap();
@@ -217,7 +209,7 @@ async fn a_damaged_file_is_refused() {
 async fn a_foreign_or_newer_file_is_refused() {
     let folder = TempDir::new().unwrap();
     made(folder.path()).await;
-    let file = catalog_file(folder.path());
+    let file = support::catalog_file(folder.path());
     let db = rusqlite::Connection::open(&file).unwrap();
     db.execute_batch("PRAGMA user_version = 99").unwrap();
     drop(db);

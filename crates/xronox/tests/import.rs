@@ -4,8 +4,8 @@
 mod support;
 
 use serde_json::json;
-use support::stores;
-use xronox::{Collection, ErrorKind, ImportReport, Path, Settings};
+use support::{catalog_file, stores};
+use xronox::{Collection, Config, ErrorKind, ImportReport, Path, Settings, Xronox};
 
 fn path(text: &str) -> Path {
     text.parse().unwrap()
@@ -80,6 +80,40 @@ async fn the_last_wins_though_indexes_come_in_between() {
         assert_eq!(last.count, 100, "no older record came behind a newer one");
         assert!(things.verify().await.unwrap().clean());
     }
+}
+
+/// Another process holds the file's lock while an index is declared and
+/// chunks with one key queue up behind it: all of them are stale, and the
+/// record they speak of was never made.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn stale_chunks_of_one_key_make_one_record() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let store = Xronox::open(Config::dev(folder.path())).await.unwrap();
+    let things = store.collection("things").unwrap();
+    let mut import = things.import().key(path("key")).start().await.unwrap();
+    let other = rusqlite::Connection::open(catalog_file(folder.path())).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let indexer = {
+        let things = things.clone();
+        tokio::spawn(async move { things.ensure_index("n").await })
+    };
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    for n in 0..750 {
+        import.add(json!({ "key": n % 50, "n": n })).await.unwrap();
+    }
+    other.execute_batch("ROLLBACK").unwrap();
+    let report = import.finish().await.unwrap();
+    assert_eq!(counts(report), (50, 700, 0));
+    indexer.await.unwrap().unwrap();
+    assert_eq!(
+        things
+            .count(json!({ "n": { "$gte": 700 } }))
+            .await
+            .unwrap()
+            .count,
+        50
+    );
+    assert!(things.verify().await.unwrap().clean());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

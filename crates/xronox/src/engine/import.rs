@@ -213,7 +213,7 @@ struct Waiting {
     /// That of the indexes it was prepared for.
     epoch: u64,
     items: Vec<(Item, RecordId)>,
-    keys: Vec<String>,
+    names: Vec<String>,
     pending: Pending,
 }
 
@@ -329,31 +329,40 @@ impl Importer<'_> {
             .map(|key| IndexSpec::unique(vec![key]));
         let mut mutations = Vec::with_capacity(chunk.len());
         let mut items = Vec::with_capacity(chunk.len());
-        let mut keys = Vec::new();
+        let mut names = Vec::new();
         let mut put_at: Option<Instant> = None;
         // A record that is refused here leaves its neighbours alone.
         let mut refused = None;
         for item in chunk {
             let prepare = async {
-                let (id, known, key) = self.target(&item, spec.as_ref()).await?;
+                let key = unique_key(&item, spec.as_ref())?;
+                let name = match (&key, &item.id) {
+                    (Some(key), _) => Some(key.key.clone()),
+                    (None, Some(id)) => Some(format!("id {id}")),
+                    (None, None) => None,
+                };
+                let (id, known) = match name.as_ref().and_then(|name| self.in_flight.get(name)) {
+                    Some((id, _)) => (id.clone(), true),
+                    None => self.target(key.as_ref(), item.id.as_ref()).await?,
+                };
                 let (mutation, put) = shared
                     .bulk_mutation(&self.import.attribution, &item, &id, known, &indexes)
                     .await?;
-                Ok((id, key, mutation, put))
+                Ok((id, name, mutation, put))
             };
-            let (id, key, mutation, put) = match prepare.await {
+            let (id, name, mutation, put) = match prepare.await {
                 Ok(prepared) => prepared,
                 Err(error) => {
                     refused = refused.or(Some(self.at(error, item.position)));
                     continue;
                 }
             };
-            if let Some(key) = key {
+            if let Some(name) = name {
                 self.in_flight
-                    .entry(key.clone())
+                    .entry(name.clone())
                     .or_insert((id.clone(), 0))
                     .1 += 1;
-                keys.push(key);
+                names.push(name);
             }
             put_at = put_at.or(put);
             mutations.push(mutation);
@@ -366,48 +375,34 @@ impl Importer<'_> {
         self.waiting.push_back(Waiting {
             epoch: indexes.epoch,
             items,
-            keys,
+            names,
             pending,
         });
         refused.map_or(Ok(()), Err)
     }
 
-    /// Which record an item is: its id, whether it is there already, and the
-    /// key under which later items of this import find it.
+    /// The record that the catalog has under a key or an id, or a new one, and
+    /// whether it is there already.
     async fn target(
         &self,
-        item: &Item,
-        spec: Option<&IndexSpec>,
-    ) -> Result<(RecordId, bool, Option<String>), Error> {
+        key: Option<&UniqueKey>,
+        id: Option<&RecordId>,
+    ) -> Result<(RecordId, bool), Error> {
         let shared = self.shared();
         let catalog = &shared.database.catalog;
-        let key = match spec {
-            Some(spec) => UniqueKey::of(&item.document.document, spec)?,
-            None => None,
-        };
-        let name = match (&key, &item.id) {
-            (Some(key), _) => Some(key.key.clone()),
-            (None, Some(id)) => Some(format!("id {id}")),
-            (None, None) => None,
-        };
-        if let Some((id, _)) = name.as_ref().and_then(|name| self.in_flight.get(name)) {
-            return Ok((id.clone(), true, name));
-        }
-        if let Some(key) = &key
+        if let Some(key) = key
             && let Some(holder) = catalog.lookup_unique(&shared.name, key).await?
         {
-            return Ok((holder, true, name));
+            return Ok((holder, true));
         }
-        match &item.id {
-            None => Ok((shared.database.new_id(), false, name)),
-            Some(id) => {
-                let head = catalog
-                    .head(&shared.name, id, xronox_store::Bodies::Omit)
-                    .await?;
-                let known = head.is_some_and(|head| head.op != Op::Purge);
-                Ok((id.clone(), known, name))
-            }
-        }
+        let Some(id) = id else {
+            return Ok((shared.database.new_id(), false));
+        };
+        let head = catalog
+            .head(&shared.name, id, xronox_store::Bodies::Omit)
+            .await?;
+        let known = head.is_some_and(|head| head.op != Op::Purge);
+        Ok((id.clone(), known))
     }
 
     /// Counts a chunk's outcomes; what others came between is tried again.
@@ -417,7 +412,7 @@ impl Importer<'_> {
         };
         let Waiting {
             items,
-            keys,
+            names,
             pending,
             ..
         } = waiting;
@@ -437,11 +432,11 @@ impl Importer<'_> {
                 }
             }
         }
-        for key in keys {
-            if let Some((_, count)) = self.in_flight.get_mut(&key) {
+        for name in names {
+            if let Some((_, count)) = self.in_flight.get_mut(&name) {
                 *count -= 1;
                 if *count == 0 {
-                    self.in_flight.remove(&key);
+                    self.in_flight.remove(&name);
                 }
             }
         }
@@ -464,7 +459,8 @@ impl Importer<'_> {
         }
     }
 
-    /// Writes one record by itself, finding out each time what it is now.
+    /// Writes one record by itself, finding out each time what it is now: from
+    /// the catalog alone, since what is in flight may be refused as well.
     async fn one(&self, item: Item) -> Result<Written, Error> {
         let shared = self.shared();
         let spec = self
@@ -472,10 +468,11 @@ impl Importer<'_> {
             .key
             .clone()
             .map(|key| IndexSpec::unique(vec![key]));
+        let key = unique_key(&item, spec.as_ref())?;
         let mut last = None;
         for _ in 0..MAX_TRIES {
             let indexes = shared.indexes().await?;
-            let (id, known, _) = self.target(&item, spec.as_ref()).await?;
+            let (id, known) = self.target(key.as_ref(), item.id.as_ref()).await?;
             let (mutation, put_at) = shared
                 .bulk_mutation(&self.import.attribution, &item, &id, known, &indexes)
                 .await?;
@@ -654,6 +651,13 @@ impl Shared {
             answer = self.sort_out(pending.answer().await).await?;
         }
         Err(contended())
+    }
+}
+
+fn unique_key(item: &Item, spec: Option<&IndexSpec>) -> Result<Option<UniqueKey>, Error> {
+    match spec {
+        Some(spec) => Ok(UniqueKey::of(&item.document.document, spec)?),
+        None => Ok(None),
     }
 }
 

@@ -6,6 +6,8 @@
     reason = "each test crate uses what it needs"
 )]
 
+use std::path::{Path, PathBuf};
+
 use tempfile::TempDir;
 use xronox::{Config, Settings, Xronox};
 
@@ -32,6 +34,15 @@ pub async fn stores(settings: Settings) -> Vec<Store> {
             folder: Some(folder),
         },
     ]
+}
+
+/// The file of the catalog of an embedded store.
+pub fn catalog_file(folder: &Path) -> PathBuf {
+    let found = std::fs::read_dir(folder.join("catalog")).unwrap();
+    let mut files = found.map(|entry| entry.unwrap().path());
+    files
+        .find(|path| path.extension().is_some_and(|e| e == "sqlite"))
+        .unwrap()
 }
 
 /// A small generator of numbers, the same for the same seed.
