@@ -1,0 +1,1 @@
+//! The catalog and plain documents of Xronox on MongoDB.
