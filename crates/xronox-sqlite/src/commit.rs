@@ -330,16 +330,18 @@ impl<'a> Pen<'a> {
         let after = new.map(|row| self.entries(row)).unwrap_or_default();
         let tables = &self.collection.tables;
         if !before.is_empty() {
+            let mut open = self.db.prepare_cached(&tables.key_from).map_err(storage)?;
             let mut end = self.db.prepare_cached(&tables.close_key).map_err(storage)?;
             let mut past = self.db.prepare_cached(&tables.past_key).map_err(storage)?;
             for (field, key) in before.difference(&after) {
-                let from: Option<i64> = end
+                let from: Option<i64> = open
                     .query_row((field, key, ItemRef(id)), |row| row.get(0))
                     .optional()
                     .map_err(storage)?;
-                if let Some(from) = from
-                    && !forget_past
-                {
+                let Some(from) = from else { continue };
+                end.execute((field, key, ItemRef(id), from))
+                    .map_err(storage)?;
+                if !forget_past {
                     past.execute((field, key, ItemRef(id), from, int(self.cv)))
                         .map_err(storage)?;
                 }
@@ -413,7 +415,7 @@ impl<'a> Pen<'a> {
     /// keys; gives the objects that no row names any more.
     fn remove_before(&mut self, kept: &VersionRow) -> Result<Vec<Location>, StoreError> {
         // A PURGE row stays for ever.
-        let mut rows = read::rows_before(self.db, self.collection, &kept.id, kept.ov)?;
+        let mut rows = read::rows_before(self.db, self.collection, &kept.id, kept.cv)?;
         rows.retain(|row| row.op != Op::Purge);
         let p = &self.collection.tables.prefix;
         let keep: std::collections::BTreeSet<_> = self.entries(kept);
@@ -648,12 +650,21 @@ impl<'a> Pen<'a> {
 
 /// A bounded sweep of idempotency keys whose time is over.
 fn forget_expired(db: &Connection, at: Timestamp) -> Result<(), StoreError> {
-    db.prepare_cached(
-        "DELETE FROM xronox_idempotency WHERE (collection, key) IN \
-         (SELECT collection, key FROM xronox_idempotency WHERE expires <= ? LIMIT 100)",
-    )
-    .and_then(|mut s| s.execute([at.as_millis()]))
-    .map_err(storage)?;
+    // Asked first: the sweep itself sets up a table of its own, which costs as
+    // much as a small commit.
+    let any = "SELECT EXISTS (SELECT 1 FROM xronox_idempotency WHERE expires <= ?)";
+    let any: bool = db
+        .prepare_cached(any)
+        .and_then(|mut s| s.query_row([at.as_millis()], |row| row.get(0)))
+        .map_err(storage)?;
+    if any {
+        db.prepare_cached(
+            "DELETE FROM xronox_idempotency WHERE (collection, key) IN \
+             (SELECT collection, key FROM xronox_idempotency WHERE expires <= ? LIMIT 100)",
+        )
+        .and_then(|mut s| s.execute([at.as_millis()]))
+        .map_err(storage)?;
+    }
     Ok(())
 }
 

@@ -11,12 +11,12 @@
 //! format, now 1. `xronox_marker` says whose database it is,
 //! `xronox_collection` and `xronox_index` what collections and indexes there
 //! are, `xronox_idempotency` which requests were answered. A collection `C`
-//! has the tables `c_C_ver` (version rows with small bodies), `c_C_body` (larger inline ones),
-//! `c_C_key` (ordered keys as intervals of commits) and `c_C_unique`; names
-//! (The tables of plain documents, `xronox_doc…`, are described where they are
-//! made.) Names
-//! are encoded as [`encode_name`](xronox_model::encode_name) says. The head of
-//! a record is its one row whose `to_cv` is null, so it cannot disagree with
+//! has the tables `c_C_ver` (version rows with small bodies), `c_C_body`
+//! (larger inline ones), `c_C_key` (ordered keys as intervals of commits) and
+//! `c_C_unique`; names are encoded as
+//! [`encode_name`](xronox_model::encode_name) says. The tables of plain
+//! documents, `xronox_doc…`, are described where they are made. The head of a
+//! record is its row with the highest `cv`, so it cannot disagree with
 //! the newest version.
 
 mod append;

@@ -84,12 +84,12 @@ pub(crate) fn by_ov(
     id: &RecordId,
     ov: u64,
 ) -> Result<Option<VersionRow>, StoreError> {
-    one(
-        db,
-        collection,
-        &collection.tables.by_ov,
-        (ItemRef(id), int(ov)),
-    )
+    if ov == 0 {
+        let first = one(db, collection, &collection.tables.first, [ItemRef(id)])?;
+        return Ok(first.filter(|row| row.ov == 0));
+    }
+    let values = (ItemRef(id), int(ov));
+    one(db, collection, &collection.tables.by_ov, values)
 }
 
 /// The row of a record that was valid at `cut`.
@@ -99,17 +99,9 @@ pub(crate) fn as_of(
     id: &RecordId,
     cut: u64,
 ) -> Result<Option<VersionRow>, StoreError> {
-    let closed = one(
-        db,
-        collection,
-        &collection.tables.as_of,
-        (ItemRef(id), int(cut)),
-    )?;
-    let row = match closed {
-        Some(row) => Some(row),
-        None => head(db, collection, id)?,
-    };
-    Ok(row.filter(|row| row.cv <= cut))
+    let values = (ItemRef(id), int(cut));
+    let row = one(db, collection, &collection.tables.as_of, values)?;
+    Ok(row.filter(|row| row.to_cv.is_none_or(|to| to > cut)))
 }
 
 /// Adds the bytes of an inline body to its row.
@@ -154,16 +146,16 @@ pub(crate) fn with_bodies(
     Ok(row)
 }
 
-/// Every row of a record before `ov`.
+/// Every row of a record before `cv`.
 pub(crate) fn rows_before(
     db: &Connection,
     collection: &Collection,
     id: &RecordId,
-    ov: u64,
+    cv: u64,
 ) -> Result<Vec<VersionRow>, StoreError> {
     let p = &collection.tables.prefix;
-    let sql = format!("SELECT {COLUMNS} FROM \"{p}_ver\" WHERE item = ? AND ov < ? ORDER BY ov");
-    many(db, collection, &sql, (ItemRef(id), int(ov)))
+    let sql = format!("SELECT {COLUMNS} FROM \"{p}_ver\" WHERE item = ? AND cv < ? ORDER BY cv");
+    many(db, collection, &sql, (ItemRef(id), int(cv)))
 }
 
 /// Whether a row of the record names the object.
@@ -182,7 +174,7 @@ pub(crate) fn record_names(
     .map_err(storage)
 }
 
-/// Rows of one record, in the order of `ov`.
+/// Rows of one record, in the order of `ov`, which is that of `cv`.
 pub(crate) fn history(
     db: &Connection,
     collection: &Collection,
@@ -196,16 +188,37 @@ pub(crate) fn history(
         Direction::Ascending => (">=", "ASC", 0),
         Direction::Descending => ("<=", "DESC", i64::MAX),
     };
+    let bound = match from {
+        None => end,
+        // Version 0 has no entry in the index of `ov`; it is the first row.
+        Some(0) if direction == Direction::Ascending => end,
+        Some(ov) => {
+            let sql = format!(
+                "SELECT cv FROM \"{p}_ver\" WHERE item = ? AND ov {compare} ? AND ov > 0 \
+                 ORDER BY ov {order} LIMIT 1"
+            );
+            let at: Option<i64> = db
+                .prepare_cached(&sql)
+                .and_then(|mut s| {
+                    s.query_row((ItemRef(id), int(ov)), |row| row.get(0))
+                        .optional()
+                })
+                .map_err(storage)?;
+            match (at, direction) {
+                (Some(cv), _) => cv,
+                (None, Direction::Ascending) => return Ok(Vec::new()),
+                (None, Direction::Descending) => {
+                    let first = by_ov(db, collection, id, 0)?;
+                    return Ok(first.into_iter().take(limit).collect());
+                }
+            }
+        }
+    };
     let sql = format!(
-        "SELECT {COLUMNS} FROM \"{p}_ver\" WHERE item = ? AND ov {compare} ? ORDER BY ov {order} LIMIT ?"
+        "SELECT {COLUMNS} FROM \"{p}_ver\" WHERE item = ? AND cv {compare} ? ORDER BY cv {order} LIMIT ?"
     );
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    many(
-        db,
-        collection,
-        &sql,
-        (ItemRef(id), from.map_or(end, int), limit),
-    )
+    many(db, collection, &sql, (ItemRef(id), bound, limit))
 }
 
 /// Rows of the collection, in the order of `cv`.
@@ -234,7 +247,7 @@ pub(crate) fn outcome(
 ) -> Result<Option<VersionRow>, StoreError> {
     let p = &collection.tables.prefix;
     let sql = format!(
-        "SELECT {COLUMNS} FROM \"{p}_ver\" WHERE item = ? AND attempt = ? ORDER BY ov DESC LIMIT 1"
+        "SELECT {COLUMNS} FROM \"{p}_ver\" WHERE item = ? AND attempt = ? ORDER BY cv DESC LIMIT 1"
     );
     one(db, collection, &sql, (ItemRef(id), attempt.as_bytes()))
 }
