@@ -124,6 +124,12 @@ impl Error {
         self.position
     }
 
+    /// The same, of one version of many.
+    pub(crate) fn of_version(mut self, id: &RecordId, ov: u64) -> Self {
+        self.message = format!("version {ov} of {id}: {}", self.message);
+        self
+    }
+
     /// The same, with what was being done in front of the message.
     pub(crate) fn during(mut self, doing: &Doing<'_>) -> Self {
         self.message = format!("{doing}: {}", self.message);

@@ -214,6 +214,7 @@ pub use config::{
 pub use engine::{
     attribution::IntoActor,
     blame::Blame,
+    copy::{Copy, CopyReport},
     gc::{Gc, GcReport},
     history::{Changes, History, Version},
     import::{CreateMany, Import, ImportReport, Importer},
