@@ -1,16 +1,35 @@
 //! `cargo xtask test`: what must hold before a change lands.
 
-use std::{path::PathBuf, process::Command};
+use std::{process::Command, thread};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 
-use crate::cargo::{cargo, run, workspace};
+use crate::{
+    cargo::{cargo, run, target, workspace},
+    services,
+};
 
 /// The version of cargo-deny that is installed where there is none.
 const CARGO_DENY: &str = "0.20.2";
 
-/// Runs all of it; the cheap parts first, and the tests last.
+/// Runs all of it; the cheap parts first, and the tests last. The servers that
+/// they need are installed meanwhile.
 pub(crate) fn run_all() -> anyhow::Result<()> {
+    let stack = services::stack(None)?;
+    let servers = stack.services().clone();
+    let installing = thread::spawn(move || servers.install());
+    check()?;
+    let installed = installing.join();
+    installed.map_err(|_| anyhow!("installing the servers panicked"))??;
+    // They end with this process, however it ends. What `services up` started
+    // is used and left running.
+    let started = stack.start(&services::given())?;
+    let mut tests = cargo(&["test", "--workspace", "--all-features"]);
+    run(tests.envs(started.variables()))
+}
+
+/// All but the tests.
+fn check() -> anyhow::Result<()> {
     run(&mut cargo(&["fmt", "--all", "--check"]))?;
     lint(&["--workspace", "--all-targets", "--all-features"])?;
     // The one combination of features that nothing else builds.
@@ -20,8 +39,7 @@ pub(crate) fn run_all() -> anyhow::Result<()> {
     run(cargo(&document).env("RUSTDOCFLAGS", "-D warnings"))?;
     // Advisories are not here: they need the network.
     let deny = ["check", "licenses", "bans", "sources"];
-    run(cargo_deny()?.args(deny).current_dir(workspace()))?;
-    run(&mut cargo(&["test", "--workspace", "--all-features"]))
+    run(cargo_deny()?.args(deny).current_dir(workspace()))
 }
 
 fn lint(what: &[&str]) -> anyhow::Result<()> {
@@ -42,8 +60,4 @@ fn cargo_deny() -> anyhow::Result<Command> {
         installed.context("cargo-deny is needed to check licences")?;
     }
     Ok(Command::new(own))
-}
-
-fn target() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
 }
