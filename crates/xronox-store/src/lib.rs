@@ -28,6 +28,8 @@ pub use documents::{
 pub use error::{Cause, StoreError};
 pub use memory::MemoryCatalog;
 pub use payloads::{
-    Codec, CompressionSettings, Gate, GateLimits, ObjectEntry, PayloadCache, Payloads, Space,
+    Codec, CompressionSettings, ConnectionError, Credentials, Gate, GateLimits, ObjectEntry,
+    PayloadCache, Payloads, PerRole, Provider, Secret, Space, SpaceClient, SpaceConnection,
+    SpaceProblem,
 };
 pub use ruling::Ruling;

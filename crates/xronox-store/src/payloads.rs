@@ -8,13 +8,19 @@
 //! leaves storage.
 
 mod cache;
+mod client;
+#[cfg(feature = "cloud")]
+mod cloud;
 mod codec;
+mod connection;
 mod failure;
 mod files;
 mod gate;
+mod refusal;
 mod space;
+mod upload;
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use bytes::Bytes;
 use futures::{
@@ -25,8 +31,11 @@ use object_store::{ObjectStoreExt, PutPayload, path::Path};
 use xronox_model::{Body, BucketRole, Location, Timestamp};
 
 pub use cache::PayloadCache;
+pub use client::SpaceClient;
 pub use codec::{Codec, CompressionSettings};
+pub use connection::{ConnectionError, Credentials, PerRole, Provider, Secret, SpaceConnection};
 pub use gate::{Gate, GateLimits};
+pub use refusal::SpaceProblem;
 pub use space::Space;
 
 use crate::StoreError;
@@ -40,6 +49,10 @@ const READ_AHEAD: usize = 16;
 /// Checking a larger body takes long enough to hold up other tasks, so it is
 /// done on the blocking pool.
 const CHECKED_IN_PLACE: u64 = 256 * 1024;
+
+/// How long a presigned URL may last. S3 and GCS allow no more.
+const SHORTEST_URL: Duration = Duration::from_secs(1);
+const LONGEST_URL: Duration = Duration::from_hours(7 * 24);
 
 /// The bodies of one database, in whatever spaces they are.
 #[derive(Debug, Clone)]
@@ -165,13 +178,18 @@ impl Payloads {
             return Err(place.refused());
         }
         let path = &place.path()?;
-        let bucket = space.bucket(role)?;
-        let payload = &PutPayload::from_bytes(stored);
-        space
-            .gate()
-            .run(move || bucket.put(path, payload.clone()))
-            .await
-            .map_err(|failure| failure.into_error("write", &place))?;
+        let bucket = space.whole_bucket(role)?;
+        let put = match &bucket.parts {
+            Some(parts) if stored.len() > upload::IN_PARTS_ABOVE => {
+                upload::put(space.gate(), parts, &bucket.store, path, &stored).await
+            }
+            _ => {
+                let payload = &PutPayload::from_bytes(stored);
+                let put = move || bucket.store.put(path, payload.clone());
+                space.gate().run(put).await.map(drop)
+            }
+        };
+        put.map_err(|failure| failure.into_error("write", &place))?;
         Ok(Location::Object {
             space: space.name().to_owned(),
             role,
@@ -274,6 +292,45 @@ impl Payloads {
             Err(failure) if failure.is_missing() => Ok(false),
             Err(failure) => Err(failure.into_error("look at", &place)),
         }
+    }
+
+    /// A URL that anybody can fetch an object's stored bytes with, until `ttl`
+    /// has passed: 1 second to 7 days, whole seconds. Whoever has the URL needs
+    /// no credentials, so it is a secret while it lasts. Whether the object is
+    /// there is not asked. Where the space's own credentials are temporary, the
+    /// URL ends with them.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unsupported`] for an inline body and for files and
+    /// memory, [`StoreError::Refused`] for a `ttl` out of bounds,
+    /// [`StoreError::Unavailable`] if credentials cannot be had.
+    pub async fn presign(&self, location: &Location, ttl: Duration) -> Result<String, StoreError> {
+        let Location::Object { space, role, key } = location else {
+            return Err(StoreError::Unsupported(
+                "an inline body has no URL".to_owned(),
+            ));
+        };
+        let space = self.space(space)?;
+        let place = Place::new(space, *role, key);
+        let path = &place.path()?;
+        let Some(remote) = &space.whole_bucket(*role)?.remote else {
+            let name = space.name();
+            return Err(StoreError::Unsupported(format!(
+                "the storage space {name} gives out no URLs: only S3, Azure and GCS do"
+            )));
+        };
+        if !(SHORTEST_URL..=LONGEST_URL).contains(&ttl) {
+            return Err(StoreError::Refused(
+                "a presigned URL lasts between 1 second and 7 days".to_owned(),
+            ));
+        }
+        let ttl = Duration::from_secs(ttl.as_secs());
+        space
+            .gate()
+            .run(move || remote.presign(path, ttl))
+            .await
+            .map_err(|failure| failure.into_error("sign a URL for", &place))
     }
 
     /// The objects whose keys begin with the whole segments of `prefix`, in no

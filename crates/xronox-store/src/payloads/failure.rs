@@ -2,6 +2,7 @@
 
 use std::{error::Error, fmt, io, time::Duration};
 
+use super::refusal::{Refusal, SpaceProblem};
 use crate::StoreError;
 
 /// A request that failed for good.
@@ -24,12 +25,23 @@ impl Failure {
         matches!(self, Self::Store(object_store::Error::NotFound { .. }))
     }
 
+    /// What is wrong until someone sees to it, if that is known.
+    pub(super) fn problem(&self) -> Option<SpaceProblem> {
+        match self {
+            Self::Silence(_) => None,
+            Self::Store(error) => Refusal::behind(error)?.problem(),
+        }
+    }
+
     /// Whether the same request may fare better in a moment.
     pub(super) fn is_passing(&self) -> bool {
         match self {
             Self::Silence(_) => true,
             Self::Store(error @ object_store::Error::Generic { .. }) => {
-                io_cause(error).is_none_or(|error| lasting(error.kind()).is_none())
+                match Refusal::behind(error) {
+                    Some(refusal) => refusal.is_passing(),
+                    None => io_cause(error).is_none_or(|error| lasting(error.kind()).is_none()),
+                }
             }
             Self::Store(_) => false,
         }
@@ -49,19 +61,30 @@ impl Failure {
             Self::Store(error) => error,
         };
         let cause = io_cause(&error).map(io::Error::kind);
-        let why = match &error {
-            E::InvalidPath { .. } | E::NotSupported { .. } | E::NotImplemented { .. } => {
+        let refused = Refusal::behind(&error).map(|refusal| match refusal.problem() {
+            Some(problem) => problem.to_string(),
+            None => refusal.to_string(),
+        });
+        let why = match (&error, refused) {
+            (E::InvalidPath { .. }, _) => {
                 return StoreError::Refused(format!("the store cannot {verb} {place}: {error}"));
             }
-            E::NotFound { .. } => "there is no such bucket or object",
-            E::PermissionDenied { .. } => "permission denied",
-            E::Unauthenticated { .. } => "the credentials were refused",
-            _ => match cause.and_then(lasting) {
+            (E::NotSupported { .. } | E::NotImplemented { .. }, _) => {
+                return StoreError::Unsupported(format!(
+                    "the store cannot {verb} {place}: {error}"
+                ));
+            }
+            (_, Some(refused)) => refused,
+            (E::NotFound { .. }, None) => "there is no such bucket or object".to_owned(),
+            (E::PermissionDenied { .. }, None) => "permission denied".to_owned(),
+            (E::Unauthenticated { .. }, None) => "the credentials were refused".to_owned(),
+            (_, None) => match cause.and_then(lasting) {
                 Some(Lasting::Unfit(why)) => {
                     return StoreError::Refused(format!("the store cannot {verb} {place}: {why}"));
                 }
-                Some(Lasting::Unable(why)) => why,
-                None => "the store failed",
+                Some(Lasting::Unable(why)) => why.to_owned(),
+                None if is_unreachable(&error) => "the store cannot be reached".to_owned(),
+                None => "the store failed".to_owned(),
             },
         };
         StoreError::Unavailable {
@@ -69,6 +92,19 @@ impl Failure {
             source: Some(error.into()),
         }
     }
+}
+
+/// Whether there was not even a connection.
+#[cfg(feature = "cloud")]
+fn is_unreachable(error: &object_store::Error) -> bool {
+    use object_store::client::{HttpError, HttpErrorKind};
+
+    behind::<HttpError>(error).is_some_and(|error| error.kind() == HttpErrorKind::Connect)
+}
+
+#[cfg(not(feature = "cloud"))]
+fn is_unreachable(_: &object_store::Error) -> bool {
+    false
 }
 
 /// Why a request fails until someone does something about it.
@@ -95,7 +131,12 @@ fn lasting(kind: io::ErrorKind) -> Option<Lasting> {
 
 /// The operating system's error at the root of this one.
 fn io_cause(error: &object_store::Error) -> Option<&io::Error> {
-    let mut next: Option<&(dyn Error + 'static)> = Some(error);
+    behind(error)
+}
+
+/// The first error of this type in the chain of causes.
+pub(super) fn behind<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
+    let mut next = Some(error);
     while let Some(error) = next {
         if let Some(error) = error.downcast_ref() {
             return Some(error);

@@ -2,21 +2,29 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     path::Path,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
-use object_store::{ObjectStore, memory::InMemory};
+use async_trait::async_trait;
+use object_store::{
+    ObjectStore, ObjectStoreExt, memory::InMemory, multipart::MultipartStore, path::Path as Key,
+};
 use xronox_model::BucketRole;
 
-use super::{files::FileStore, gate::Gate};
+use super::{
+    client::SpaceClient, connection::SpaceConnection, failure::Failure, files::FileStore,
+    gate::Gate, refusal::SpaceProblem,
+};
 use crate::StoreError;
 
 /// Every bucket role.
-const ROLES: [BucketRole; 4] = [
+pub(super) const ROLES: [BucketRole; 4] = [
     BucketRole::Records,
     BucketRole::Versions,
     BucketRole::Content,
@@ -34,8 +42,33 @@ pub struct Space(Arc<Parts>);
 struct Parts {
     id: u64,
     name: String,
-    buckets: BTreeMap<BucketRole, Arc<dyn ObjectStore>>,
+    buckets: BTreeMap<BucketRole, Bucket>,
     gate: Gate,
+}
+
+/// A bucket, with what its store can do beside the common requests.
+#[derive(Clone)]
+pub(super) struct Bucket {
+    pub(super) store: Arc<dyn ObjectStore>,
+    /// For bodies that are better put in parts.
+    pub(super) parts: Option<Arc<dyn MultipartStore>>,
+    pub(super) remote: Option<Arc<dyn Remote>>,
+}
+
+/// What only a store behind a network can do.
+#[async_trait]
+pub(super) trait Remote: fmt::Debug + Send + Sync {
+    /// The bucket's name at the provider.
+    fn name(&self) -> &str;
+
+    /// Succeeds if the bucket is there and may be used.
+    async fn check(&self) -> object_store::Result<()>;
+
+    /// Makes the bucket. One that is there already is no error.
+    async fn create(&self) -> object_store::Result<()>;
+
+    /// A URL that fetches an object for a while.
+    async fn presign(&self, key: &Key, ttl: Duration) -> object_store::Result<String>;
 }
 
 impl Space {
@@ -48,6 +81,15 @@ impl Space {
         buckets: BTreeMap<BucketRole, Arc<dyn ObjectStore>>,
         gate: Gate,
     ) -> Self {
+        let plain = |(role, store)| (role, Bucket::plain(store));
+        Self::of(name, buckets.into_iter().map(plain).collect(), gate)
+    }
+
+    pub(super) fn of(
+        name: impl Into<String>,
+        buckets: BTreeMap<BucketRole, Bucket>,
+        gate: Gate,
+    ) -> Self {
         Self(Arc::new(Parts {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             name: name.into(),
@@ -56,10 +98,27 @@ impl Space {
         }))
     }
 
+    /// The space that a connection describes, with the buckets it names.
+    /// Nothing is asked of a store yet: [`check`](Self::check) does that.
+    /// Directories of files are made, which blocks.
+    ///
+    /// Spaces of several databases on one connection are best made by one
+    /// [`SpaceClient`].
+    ///
+    /// # Errors
+    ///
+    /// As [`SpaceClient::open`] and [`SpaceClient::space`].
+    pub fn connect(
+        name: impl Into<String>,
+        connection: &SpaceConnection,
+    ) -> Result<Self, StoreError> {
+        SpaceClient::open(connection)?.space(name, &connection.own_buckets())
+    }
+
     /// A space that lasts as long as the process, with a bucket for each role.
     pub fn memory(name: impl Into<String>) -> Self {
-        let bucket = |role| (role, Arc::new(InMemory::new()) as Arc<dyn ObjectStore>);
-        Self::new(name, ROLES.map(bucket).into(), Gate::default())
+        let bucket = |role| (role, Bucket::memory(Arc::new(InMemory::new())));
+        Self::of(name, ROLES.map(bucket).into(), Gate::default())
     }
 
     /// A space of files: objects lie at `<base>/<bucket>/<key>`. The
@@ -99,10 +158,104 @@ impl Space {
     ///
     /// [`StoreError::Refused`] if the space has no such bucket.
     pub fn bucket(&self, role: BucketRole) -> Result<&Arc<dyn ObjectStore>, StoreError> {
+        self.whole_bucket(role).map(|bucket| &bucket.store)
+    }
+
+    pub(super) fn whole_bucket(&self, role: BucketRole) -> Result<&Bucket, StoreError> {
         self.0.buckets.get(&role).ok_or_else(|| {
             let (name, role) = (&self.0.name, role_name(role));
             StoreError::Refused(format!("the storage space {name} has no {role} bucket"))
         })
+    }
+
+    /// Asks each bucket once whether it is there and may be used: for the
+    /// start, since later a missing bucket reads much like a missing object.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`] that names the first bucket that is not,
+    /// and why; [`SpaceProblem::of`] tells the reasons apart.
+    pub async fn check(&self) -> Result<(), StoreError> {
+        for (role, bucket) in self.distinct() {
+            self.check_one(bucket)
+                .await
+                .map_err(|failure| self.failed(failure, "use", role, bucket))?;
+        }
+        Ok(())
+    }
+
+    /// Makes the buckets that are not there. Those that are stay as they are,
+    /// and a bucket that somebody else makes meanwhile will do.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`] for a bucket that can be neither used nor
+    /// made, [`StoreError::Unsupported`] for one missing on Google Cloud
+    /// Storage: there a bucket belongs to a project, which a connection does
+    /// not name.
+    pub async fn create_buckets(&self) -> Result<(), StoreError> {
+        for (role, bucket) in self.distinct() {
+            let Err(failure) = self.check_one(bucket).await else {
+                continue;
+            };
+            let Some(remote) = &bucket.remote else {
+                return Err(self.failed(failure, "use", role, bucket));
+            };
+            if failure.problem() != Some(SpaceProblem::MissingBucket) {
+                return Err(self.failed(failure, "use", role, bucket));
+            }
+            self.gate()
+                .run(|| remote.create())
+                .await
+                .map_err(|failure| self.failed(failure, "make", role, bucket))?;
+            self.check_one(bucket)
+                .await
+                .map_err(|failure| self.failed(failure, "use", role, bucket))?;
+        }
+        Ok(())
+    }
+
+    async fn check_one(&self, bucket: &Bucket) -> Result<(), Failure> {
+        let asked = if let Some(remote) = &bucket.remote {
+            self.gate().run(|| remote.check()).await
+        } else {
+            // Files tell a missing object from a missing bucket.
+            let (store, none) = (&bucket.store, &Key::from("none"));
+            self.gate().run(|| store.head(none)).await.map(drop)
+        };
+        match asked {
+            Err(failure) if failure.is_missing() => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Each bucket once, with one of its roles.
+    fn distinct(&self) -> Vec<(BucketRole, &Bucket)> {
+        let mut distinct: Vec<(BucketRole, &Bucket)> = Vec::new();
+        for (&role, bucket) in &self.0.buckets {
+            if !distinct.iter().any(|(_, other)| bucket.is(other)) {
+                distinct.push((role, bucket));
+            }
+        }
+        distinct
+    }
+
+    fn failed(
+        &self,
+        failure: Failure,
+        verb: &str,
+        role: BucketRole,
+        bucket: &Bucket,
+    ) -> StoreError {
+        let (space, role) = (&self.0.name, role_name(role));
+        match &bucket.remote {
+            Some(remote) => {
+                let name = remote.name();
+                let place = format!("the {role} bucket {name} of the storage space {space}");
+                failure.into_error(verb, &place)
+            }
+            None => failure.into_error(verb, &format!("{space}/{role}")),
+        }
     }
 
     /// Tells spaces of one process apart.
@@ -112,6 +265,39 @@ impl Space {
 
     pub(super) fn gate(&self) -> &Gate {
         &self.0.gate
+    }
+}
+
+impl Bucket {
+    /// Of a store that is known to do the common requests and no more.
+    pub(super) fn plain(store: Arc<dyn ObjectStore>) -> Self {
+        Self {
+            store,
+            parts: None,
+            remote: None,
+        }
+    }
+
+    pub(super) fn memory<S: ObjectStore + MultipartStore>(store: Arc<S>) -> Self {
+        Self {
+            store: store.clone(),
+            parts: Some(store),
+            remote: None,
+        }
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        match (&self.remote, &other.remote) {
+            (Some(one), Some(other)) => one.name() == other.name(),
+            _ => Arc::ptr_eq(&self.store, &other.store),
+        }
+    }
+}
+
+impl fmt::Debug for Bucket {
+    /// Without what the store holds: clients print their keys.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Bucket({})", self.store)
     }
 }
 

@@ -1,0 +1,160 @@
+//! What a server says when it refuses a request.
+
+use std::{error::Error, fmt};
+
+use super::failure::behind;
+use crate::StoreError;
+
+/// What is wrong with a space until someone sees to it: an answer that
+/// repeating the request cannot change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SpaceProblem {
+    /// There is no such bucket.
+    MissingBucket,
+    /// The credentials are good and may not do this.
+    Denied,
+    /// The credentials are wrong or have expired.
+    Credentials,
+    /// This machine's clock is too far from the store's.
+    ClockSkew,
+    /// The bucket is in another region, or the request was signed for another.
+    OtherRegion,
+}
+
+impl SpaceProblem {
+    /// The problem behind a failed operation, if it is one of these.
+    pub fn of(error: &StoreError) -> Option<Self> {
+        Refusal::behind(error)?.problem()
+    }
+}
+
+impl fmt::Display for SpaceProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::MissingBucket => "there is no such bucket",
+            Self::Denied => "permission denied",
+            Self::Credentials => "the credentials were refused",
+            Self::ClockSkew => "this machine's clock is too far from the store's",
+            Self::OtherRegion => "the bucket is in another region",
+        })
+    }
+}
+
+/// An answer that is not a success.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) status: u16,
+    /// The provider's name for it: `NoSuchKey`, `SlowDown`.
+    pub(super) code: Option<String>,
+    /// What it says, cut short. Never the whole answer, which may repeat what
+    /// was signed.
+    pub(super) message: Option<String>,
+}
+
+/// The longest code and message that are kept of an answer.
+#[cfg(feature = "cloud")]
+const KEPT: (usize, usize) = (64, 300);
+
+impl Refusal {
+    /// What an answer says: S3 and Azure in XML, the token services of Google
+    /// and Azure in JSON, Azure's code in a header too.
+    #[cfg(feature = "cloud")]
+    pub(super) fn read(status: u16, code: Option<&str>, body: &str) -> Self {
+        let json: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
+        let code = code
+            .or_else(|| element(body, "Code"))
+            .or_else(|| json["error"].as_str());
+        let message = element(body, "Message").or_else(|| json["error_description"].as_str());
+        // Azure and Google report a wrong clock like wrong keys.
+        let skewed = ["Request date header too old", "in a reasonable timeframe"];
+        let code = if skewed.iter().any(|text| body.contains(text)) {
+            Some("RequestTimeTooSkewed")
+        } else {
+            code
+        };
+        let kept = |text: &str, longest| {
+            let text: String = text.lines().next().unwrap_or_default().trim().to_owned();
+            let text: String = text
+                .chars()
+                .filter(|c| !c.is_control())
+                .take(longest)
+                .collect();
+            (!text.is_empty()).then_some(text)
+        };
+        Self {
+            status,
+            code: code.and_then(|code| kept(code, KEPT.0)),
+            message: message.and_then(|message| kept(message, KEPT.1)),
+        }
+    }
+
+    /// The refusal at the root of an error.
+    pub(super) fn behind<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Self> {
+        behind(error)
+    }
+
+    pub(super) fn problem(&self) -> Option<SpaceProblem> {
+        use SpaceProblem as P;
+
+        let by_code = match self.code.as_deref().unwrap_or_default() {
+            "NoSuchBucket" | "ContainerNotFound" => Some(P::MissingBucket),
+            "RequestTimeTooSkewed" => Some(P::ClockSkew),
+            "PermanentRedirect" | "TemporaryRedirect" | "AuthorizationHeaderMalformed" => {
+                Some(P::OtherRegion)
+            }
+            "InvalidAccessKeyId"
+            | "SignatureDoesNotMatch"
+            | "ExpiredToken"
+            | "InvalidToken"
+            | "TokenRefreshRequired"
+            | "AuthenticationFailed"
+            | "InvalidAuthenticationInfo"
+            | "invalid_grant"
+            | "invalid_client"
+            | "unauthorized_client" => Some(P::Credentials),
+            _ => None,
+        };
+        by_code.or(match self.status {
+            301 | 307 | 308 => Some(P::OtherRegion),
+            401 => Some(P::Credentials),
+            403 => Some(P::Denied),
+            _ => None,
+        })
+    }
+
+    /// Whether it says that an object is not there.
+    #[cfg(feature = "cloud")]
+    pub(super) fn is_missing_object(&self) -> bool {
+        self.status == 404 && self.problem().is_none()
+    }
+
+    /// Whether the same request may fare better in a moment.
+    pub(super) fn is_passing(&self) -> bool {
+        // S3's `RequestTimeout`, a body that came too slowly, is a 400.
+        let slow = matches!(self.code.as_deref(), Some("RequestTimeout" | "SlowDown"));
+        slow || matches!(self.status, 408 | 429 | 500 | 502 | 503 | 504)
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the server answered {}", self.status)?;
+        if let Some(code) = &self.code {
+            write!(f, " {code}")?;
+        }
+        match &self.message {
+            Some(message) => write!(f, ": {message}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Error for Refusal {}
+
+/// The text of the first element of this name in a flat XML document.
+#[cfg(feature = "cloud")]
+fn element<'a>(body: &'a str, name: &str) -> Option<&'a str> {
+    let (_, rest) = body.split_once(&format!("<{name}>"))?;
+    rest.split_once(&format!("</{name}>")).map(|(text, _)| text)
+}
