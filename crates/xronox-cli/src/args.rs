@@ -31,6 +31,18 @@ pub(crate) struct Globals {
     /// The folder of the store [default: ./xronox-data]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
+    /// The catalog of a store that is no folder: mongodb://…, sqlite:FOLDER;
+    /// ENV.NAME takes it from a variable
+    #[arg(long, global = true, value_name = "URI", conflicts_with = "data")]
+    pub(crate) catalog: Option<String>,
+    /// Where that store keeps its bodies, as a URL of s3, az, gs or file; the
+    /// README has examples. Credentials come from the provider's usual
+    /// variables [default: in the catalog]
+    #[arg(long, global = true, value_name = "URL", requires = "catalog")]
+    pub(crate) payloads: Option<String>,
+    /// The database there, if it is not the usual one
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) database: Option<String>,
     /// Print one JSON value a line, errors included
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -67,6 +79,8 @@ pub(crate) enum Command {
     Delete(Delete),
     /// List the commits of a collection
     Changes(Changes),
+    /// Copy a store into another one, with all its history
+    Copy(Copy),
     /// Check everything that is stored; exit code 1 if there is damage
     Verify(Verify),
     /// Remove stored bodies that nothing names any more
@@ -86,6 +100,34 @@ pub(crate) struct Attribution {
     /// Why
     #[arg(long)]
     pub(crate) reason: Option<String>,
+}
+
+/// Copies a store into another one: every version as it is. An interrupted
+/// copy goes on where it stopped when it is begun again, and one that is
+/// finished is brought up to date. In the end both are compared.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Copy {
+    /// The store to copy: a folder, or the URI of a catalog
+    #[arg(long, value_name = "STORE")]
+    pub(crate) from: String,
+    /// The bodies that belong to it, as with --payloads
+    #[arg(long, value_name = "URL")]
+    pub(crate) from_payloads: Option<String>,
+    /// The database to copy, as with --database
+    #[arg(long, value_name = "NAME")]
+    pub(crate) from_database: Option<String>,
+    /// The store to copy it to, which is made if it is not there
+    #[arg(long, value_name = "STORE")]
+    pub(crate) to: String,
+    /// The bodies that belong to it, as with --payloads
+    #[arg(long, value_name = "URL")]
+    pub(crate) to_payloads: Option<String>,
+    /// The database to copy it to, as with --database
+    #[arg(long, value_name = "NAME")]
+    pub(crate) to_database: Option<String>,
+    /// Copy only these collections
+    #[arg(value_name = "COLLECTION")]
+    pub(crate) collections: Vec<String>,
 }
 
 /// A moment of a collection.

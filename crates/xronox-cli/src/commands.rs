@@ -3,6 +3,7 @@
 mod blame;
 mod changes;
 mod completions;
+mod copy;
 mod delete;
 mod demo;
 mod diff;
@@ -35,6 +36,7 @@ pub(crate) fn run(command: Command, cx: &mut Context) -> BoxFuture<'_, Result<Ex
     let interrupt = cx.interrupt.clone();
     async move {
         match command {
+            Command::Copy(args) => return copy::run(args, cx).await,
             Command::Demo(args) => return demo::run(args, cx).await,
             Command::Import(args) => return import::run(args, cx).await,
             Command::Restore(args) => return restore::run(args, cx).await,
@@ -56,7 +58,9 @@ pub(crate) fn run(command: Command, cx: &mut Context) -> BoxFuture<'_, Result<Ex
                 Command::Gc(args) => gc::run(args, cx).await,
                 Command::Stats(args) => stats::run(args, cx).await,
                 Command::Completions(args) => completions::run(&args, cx),
-                Command::Demo(_) | Command::Import(_) | Command::Restore(_) => Ok(Exit::Done),
+                Command::Copy(_) | Command::Demo(_) | Command::Import(_) | Command::Restore(_) => {
+                    Ok(Exit::Done)
+                }
             }
         });
         interrupt.or(work).await

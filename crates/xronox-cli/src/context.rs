@@ -1,38 +1,46 @@
 //! What commands work with: the store, the output, and what the user wants.
 
-use std::path::{Path, PathBuf};
-
-use xronox::{Collection, CollectionName, Config, Xronox};
+use xronox::{Collection, CollectionName, Xronox};
 
 use crate::{
-    args::Globals, exit::Failure, interrupt::Interrupt, output::Output, progress::Notices,
+    args::Globals, exit::Failure, interrupt::Interrupt, output::Output, place::Place,
+    progress::Notices,
 };
 
-/// Where the store is unless `--data` says otherwise.
+/// Where the store is unless the command line says otherwise.
 const DATA: &str = "./xronox-data";
 
 pub(crate) struct Context {
-    pub(crate) data: PathBuf,
-    /// Whether `--data` named the store.
+    pub(crate) place: Place,
+    /// Whether the command line named the store.
     pub(crate) named: bool,
     pub(crate) out: Output,
     pub(crate) notices: Notices,
     pub(crate) interrupt: Interrupt,
+    /// Whether buckets that are not there are made.
+    pub(crate) create_buckets: bool,
     store: Option<Xronox>,
 }
 
 impl Context {
-    pub(crate) fn new(globals: Globals, interrupt: Interrupt) -> Self {
-        Self {
-            named: globals.data.is_some(),
-            data: globals.data.unwrap_or_else(|| DATA.into()),
+    pub(crate) fn new(globals: Globals, interrupt: Interrupt) -> Result<Self, Failure> {
+        let named = globals.data.is_some() || globals.catalog.is_some();
+        let (payloads, database) = (globals.payloads.as_deref(), globals.database);
+        let place = match (globals.data, globals.catalog) {
+            (_, Some(catalog)) => Place::of(&catalog, payloads, database)?,
+            (data, None) => Place::folder(data.unwrap_or_else(|| DATA.into()), database),
+        };
+        Ok(Self {
+            named,
+            place,
+            create_buckets: false,
             out: Output::stdout(globals.json),
             notices: Notices {
                 quiet: globals.quiet,
             },
             interrupt,
             store: None,
-        }
+        })
     }
 
     /// The store, made if it is not there.
@@ -40,10 +48,10 @@ impl Context {
         if let Some(store) = &self.store {
             return Ok(store.clone());
         }
-        let mut config = Config::dev(&self.data);
-        // Whoever may write the files may remove records; `--hard` is the
-        // word that it takes.
-        config.settings.hard_delete_enabled = true;
+        let mut config = self.place.config()?;
+        if self.create_buckets {
+            config = config.create_buckets();
+        }
         let store = Xronox::open(config).await?;
         self.store = Some(store.clone());
         Ok(store)
@@ -64,10 +72,10 @@ impl Context {
 
     /// The store, which has to be there.
     pub(crate) async fn store(&mut self) -> Result<Xronox, Failure> {
-        if self.store.is_none() && !is_store(&self.data) {
+        if self.store.is_none() && self.place.is_empty() {
             return Err(Failure::not_found(format!(
                 "{}: there is no store here; `xronox init` makes one, and so does the first write",
-                self.data.display()
+                self.place
             )));
         }
         self.store_to_write().await
@@ -99,10 +107,4 @@ impl Context {
             Some(store) => Ok(store.close().await?),
         }
     }
-}
-
-/// Whether there is a store in a folder, by the layout that
-/// [`Config::dev`] documents.
-pub(crate) fn is_store(folder: &Path) -> bool {
-    folder.join("catalog").is_dir()
 }

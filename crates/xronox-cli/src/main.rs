@@ -7,6 +7,7 @@ mod exit;
 mod interrupt;
 mod json_input;
 mod output;
+mod place;
 mod progress;
 
 use std::{io, process::ExitCode};
@@ -43,7 +44,13 @@ fn main() -> ExitCode {
 
 async fn run(args: Args) -> Exit {
     let json = args.globals.json;
-    let mut cx = Context::new(args.globals, Interrupt::listen());
+    let mut cx = match Context::new(args.globals, Interrupt::listen()) {
+        Ok(cx) => cx,
+        Err(failure) => {
+            failure.print(&mut io::stderr(), json);
+            return failure.exit;
+        }
+    };
     let mut result = commands::run(args.command, &mut cx).await;
     // What was printed reaches its reader whatever happened after it.
     let flushed = cx.out.flush().map_err(Failure::from);

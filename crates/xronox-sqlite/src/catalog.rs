@@ -68,7 +68,7 @@ impl SqliteCatalog {
         let opened = tokio::task::spawn_blocking(move || {
             let file = File::open(&path, &database)?;
             let marker = file.read(schema::marker)?;
-            Ok((file, marker))
+            Ok::<_, StoreError>((file, marker))
         });
         let (file, marker) = opened.await.map_err(|e| StoreError::Unavailable {
             message: "opening the database was cut short".to_owned(),

@@ -3,12 +3,16 @@
 use std::sync::{Arc, OnceLock};
 
 use xronox_model::{CollectionName, IndexSpec};
+use xronox_store::Space;
 
 use crate::{
     database::Database,
     engine::{committer::Committer, indexes::IndexState, turns::Turns},
     error::Doing,
 };
+
+/// Bodies of up to this many bytes are inline where objects are close by.
+const INLINE_MAX: u64 = 65_536;
 
 /// A collection of records, every version of which is kept.
 ///
@@ -70,6 +74,7 @@ impl Shared {
         for index in map.indexes.iter().filter(|index| index.unique) {
             declared.push(IndexSpec::unique(index.fields.keys().cloned().collect()));
         }
+        let remote = database.payloads.home().is_some_and(Space::is_remote);
         let logical_delete = map
             .logical_delete
             .unwrap_or(settings.logical_delete.enabled);
@@ -79,7 +84,9 @@ impl Shared {
             hard_delete: settings.hard_delete_enabled || !logical_delete,
             inline_max: map
                 .inline_max_bytes
-                .unwrap_or(settings.payloads.inline_max_bytes),
+                .or(settings.payloads.inline_max_bytes)
+                .unwrap_or(if remote { 0 } else { INLINE_MAX })
+                .min(database.catalog.capabilities().max_inline),
             max_bytes: settings.payloads.max_bytes,
             index_on_use: map.indexed_props.is_empty(),
             declared,

@@ -4,6 +4,14 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 use xronox_model::Path;
+#[cfg(feature = "mongodb")]
+use xronox_store::Secret;
+use xronox_store::SpaceConnection;
+
+use crate::{Error, ErrorKind};
+
+/// The database of a store without tenants.
+const DATABASE: &str = "xronox_runtime_default";
 
 /// Where the data is and how it is kept.
 ///
@@ -18,23 +26,44 @@ use xronox_model::Path;
 /// ```
 #[derive(Debug, Clone)]
 pub struct Config {
-    pub(crate) storage: Storage,
+    pub(crate) catalog: CatalogAddress,
+    pub(crate) bodies: Option<BodiesAddress>,
+    pub(crate) create_buckets: bool,
+    pub(crate) database: String,
     /// Everything but the place.
     pub settings: Settings,
 }
 
+/// Where large bodies are kept.
 #[derive(Debug, Clone)]
-pub(crate) enum Storage {
+pub(crate) enum BodiesAddress {
+    /// Files below a folder, whose name need not be text.
+    Files(PathBuf),
+    Space(Box<SpaceConnection>),
+}
+
+/// Where versions are kept.
+#[derive(Debug, Clone)]
+pub(crate) enum CatalogAddress {
     Memory,
-    Folder(PathBuf),
+    /// A folder with a file for each database.
+    Sqlite(PathBuf),
+    /// A URI, which may hold a password.
+    #[cfg(feature = "mongodb")]
+    Mongo(Secret),
 }
 
 impl Config {
     /// A store in the folder at `path`, made if it is not there: the catalog
     /// under `path/catalog`, large bodies under `path/objects`.
     pub fn dev(path: impl Into<PathBuf>) -> Self {
+        let path = path.into();
+        let objects = path.join("objects");
         Self {
-            storage: Storage::Folder(path.into()),
+            catalog: CatalogAddress::Sqlite(path.join("catalog")),
+            bodies: Some(BodiesAddress::Files(objects)),
+            create_buckets: false,
+            database: DATABASE.to_owned(),
             settings: Settings::default(),
         }
     }
@@ -42,9 +71,81 @@ impl Config {
     /// A store in memory, gone with the process.
     pub fn memory() -> Self {
         Self {
-            storage: Storage::Memory,
+            catalog: CatalogAddress::Memory,
+            bodies: Some(BodiesAddress::Space(Box::new(SpaceConnection::new(
+                "memory:",
+            )))),
+            create_buckets: false,
+            database: DATABASE.to_owned(),
             settings: Settings::default(),
         }
+    }
+
+    /// A store whose catalog is at a URI: `mongodb://…` or `mongodb+srv://…`
+    /// (what stands in the path is the database that authenticates),
+    /// `sqlite:FOLDER` or `memory:`. All bodies are in the catalog unless
+    /// [`with_payloads`](Self::with_payloads) names a place for large ones.
+    ///
+    /// ```
+    /// use xronox::{Config, SpaceConnection};
+    ///
+    /// # fn config() -> Result<Config, Box<dyn std::error::Error>> {
+    /// let bodies = SpaceConnection::from_url("s3://our-records/prod?region=eu-west-1")?;
+    /// Ok(Config::at("mongodb://db1,db2,db3/?replicaSet=rs0")?.with_payloads(bodies))
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Config`](ErrorKind::Config) for any other URI.
+    pub fn at(catalog: &str) -> Result<Self, Error> {
+        let address = match catalog.split_once(':') {
+            Some(("memory", "")) => CatalogAddress::Memory,
+            Some(("sqlite", folder)) if !folder.is_empty() => CatalogAddress::Sqlite(folder.into()),
+            #[cfg(feature = "mongodb")]
+            Some(("mongodb" | "mongodb+srv", _)) => CatalogAddress::Mongo(Secret::new(catalog)),
+            #[cfg(not(feature = "mongodb"))]
+            Some(("mongodb" | "mongodb+srv", _)) => {
+                return Err(Error::new(
+                    ErrorKind::Unsupported,
+                    "this build is without MongoDB (feature `mongodb`)",
+                ));
+            }
+            // The rest may hold a password, wherever a typing error put it.
+            _ => {
+                return Err(Error::new(
+                    ErrorKind::Config,
+                    "a catalog is at mongodb://…, mongodb+srv://…, sqlite:FOLDER or memory:",
+                ));
+            }
+        };
+        Ok(Self {
+            catalog: address,
+            bodies: None,
+            create_buckets: false,
+            database: DATABASE.to_owned(),
+            settings: Settings::default(),
+        })
+    }
+
+    /// Opens the database of this name, so that several stores may share a
+    /// server. Default: `xronox_runtime_default`.
+    pub fn database(mut self, name: impl Into<String>) -> Self {
+        self.database = name.into();
+        self
+    }
+
+    /// Keeps large bodies in this space.
+    pub fn with_payloads(mut self, space: SpaceConnection) -> Self {
+        self.bodies = Some(BodiesAddress::Space(Box::new(space)));
+        self
+    }
+
+    /// Makes buckets that are not there when the store is opened, where the
+    /// provider allows. Default: a missing bucket is an error.
+    pub fn create_buckets(mut self) -> Self {
+        self.create_buckets = true;
+        self
     }
 }
 
@@ -159,8 +260,10 @@ impl Default for Queries {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct PayloadSettings {
     /// Bodies of up to this many bytes (as stored) are kept in the catalog,
-    /// larger ones as objects; 0: all as objects. Default: 65,536.
-    pub inline_max_bytes: u64,
+    /// larger ones as objects; 0: all as objects. Default: 65,536, and 0 where
+    /// objects are at a provider (S3, Azure, GCS).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inline_max_bytes: Option<u64>,
     /// The largest document, in bytes of its canonical form. Default: 16 MiB.
     pub max_bytes: u64,
     /// Bytes of bodies kept in memory for readers. Default: 64 MiB.
@@ -175,7 +278,7 @@ pub struct PayloadSettings {
 impl Default for PayloadSettings {
     fn default() -> Self {
         Self {
-            inline_max_bytes: 65_536,
+            inline_max_bytes: None,
             max_bytes: 16 * 1024 * 1024,
             cache_bytes: 64 * 1024 * 1024,
             gc_grace_days: 7,

@@ -199,8 +199,6 @@
 mod collection;
 mod config;
 mod database;
-#[cfg(feature = "sqlite")]
-mod embedded;
 mod engine;
 mod error;
 mod input;
@@ -235,3 +233,4 @@ pub use xronox_model::{
     Attempt, CollectionName, Direction, Identity, Include, Op, PatchOp, Path, Projection, RecordId,
     Sha256, Timestamp, json,
 };
+pub use xronox_store::{ConnectionError, Credentials, PerRole, Provider, Secret, SpaceConnection};

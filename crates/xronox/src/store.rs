@@ -3,20 +3,21 @@
 use std::{collections::HashMap, sync::Arc};
 
 use parking_lot::Mutex;
-use xronox_model::CollectionName;
+use xronox_model::{BucketRole, CollectionName};
 use xronox_store::{
-    Catalog, Clock, Documents, MemoryCatalog, MemoryDocuments, PayloadCache, Payloads, Space,
-    SystemClock,
+    Catalog, Clock, Documents, Gate, MemoryCatalog, MemoryDocuments, PayloadCache, Payloads, Space,
+    StoreError, SystemClock,
 };
 
 use crate::{
-    Collection, Config, Error, Settings, collection::Shared, config::Storage, database::Database,
+    Collection, Config, Error, Settings,
+    collection::Shared,
+    config::{BodiesAddress, CatalogAddress},
+    database::Database,
 };
 
-/// The database of a store without tenants.
-pub(crate) const DATABASE: &str = "xronox_runtime_default";
 /// The name of its only storage space.
-pub(crate) const SPACE: &str = "local";
+const SPACE: &str = "main";
 
 /// An open store. Clones are the same store.
 ///
@@ -78,42 +79,19 @@ impl Xronox {
     /// # Errors
     ///
     /// [`Unavailable`](crate::ErrorKind::Unavailable) if a file cannot be
-    /// opened or written, [`Corrupt`](crate::ErrorKind::Corrupt) if one is
+    /// opened or written, or a server or bucket is out of reach, missing or
+    /// denied, [`Corrupt`](crate::ErrorKind::Corrupt) if one is
     /// damaged, [`Unsupported`](crate::ErrorKind::Unsupported) if a newer
     /// version wrote it, it lies on a network file system, or the backend is
-    /// not built in.
-    #[cfg_attr(
-        not(feature = "sqlite"),
-        expect(
-            clippy::unused_async,
-            reason = "opening is awaited whatever is built in"
-        )
-    )]
+    /// not built in, [`Invalid`](crate::ErrorKind::Invalid) for a wrong
+    /// connection.
     pub async fn open(config: Config) -> Result<Self, Error> {
-        let Config { storage, settings } = config;
-        match storage {
-            Storage::Memory => {
-                let clock = Arc::new(SystemClock);
-                Self::assemble(
-                    Components::new(
-                        Arc::new(MemoryCatalog::new(DATABASE, clock.clone())),
-                        Arc::new(MemoryDocuments::new(clock)),
-                        Some(Space::memory(SPACE)),
-                    ),
-                    settings,
-                )
-            }
-            #[cfg(feature = "sqlite")]
-            Storage::Folder(path) => crate::embedded::open(&path, settings).await,
-            #[cfg(not(feature = "sqlite"))]
-            Storage::Folder(path) => Err(Error::new(
-                crate::ErrorKind::Unsupported,
-                format!(
-                    "{}: this build has no embedded catalog (feature `sqlite`)",
-                    path.display()
-                ),
-            )),
-        }
+        let space = match config.bodies {
+            None => None,
+            Some(bodies) => Some(open_space(bodies, config.create_buckets).await?),
+        };
+        let (catalog, documents) = open_catalog(&config.catalog, &config.database).await?;
+        Self::assemble(Components::new(catalog, documents, space), config.settings)
     }
 
     /// Puts a store together from parts.
@@ -182,5 +160,62 @@ impl Xronox {
         self.database.close().await?;
         self.collections.lock().clear();
         Ok(())
+    }
+}
+
+async fn open_space(bodies: BodiesAddress, create: bool) -> Result<Space, Error> {
+    let opened = tokio::task::spawn_blocking(move || match bodies {
+        BodiesAddress::Files(folder) => {
+            let buckets = [
+                (BucketRole::Records, "records"),
+                (BucketRole::Versions, "versions"),
+                (BucketRole::Content, "content"),
+                (BucketRole::Backups, "backups"),
+            ];
+            let buckets = buckets.map(|(role, name)| (role, name.to_owned())).into();
+            Space::files(SPACE, &folder, &buckets, Gate::default())
+        }
+        BodiesAddress::Space(connection) => Space::connect(SPACE, &connection),
+    });
+    let space = opened.await.map_err(|_| StoreError::Closed)??;
+    if create {
+        space.create_buckets().await?;
+    } else {
+        space.check().await?;
+    }
+    Ok(space)
+}
+
+type Opened = (Arc<dyn Catalog>, Arc<dyn Documents>);
+
+async fn open_catalog(address: &CatalogAddress, database: &str) -> Result<Opened, Error> {
+    match address {
+        CatalogAddress::Memory => {
+            let clock = Arc::new(SystemClock);
+            let catalog = Arc::new(MemoryCatalog::new(database, clock.clone()));
+            Ok((catalog, Arc::new(MemoryDocuments::new(clock))))
+        }
+        #[cfg(feature = "sqlite")]
+        CatalogAddress::Sqlite(folder) => {
+            let file = format!("{}.sqlite", xronox_model::encode_name(database));
+            let (file, clock) = (folder.join(file), Arc::new(SystemClock));
+            let catalog = xronox_sqlite::SqliteCatalog::open(file, database, clock).await?;
+            let documents = Arc::new(catalog.documents());
+            Ok((Arc::new(catalog), documents))
+        }
+        #[cfg(not(feature = "sqlite"))]
+        CatalogAddress::Sqlite(_) => Err(Error::new(
+            crate::ErrorKind::Unsupported,
+            "this build is without an embedded catalog (feature `sqlite`)",
+        )),
+        #[cfg(feature = "mongodb")]
+        CatalogAddress::Mongo(uri) => {
+            use xronox_mongodb::{ConnectionOptions, MongoConnection, MongoDatabase};
+            let options = ConnectionOptions::default();
+            let connection = MongoConnection::open(uri.reveal(), options).await?;
+            let database = MongoDatabase::open(&connection, database).await?;
+            let documents = Arc::new(database.documents().await?);
+            Ok((Arc::new(database.catalog().await?), documents))
+        }
     }
 }

@@ -21,7 +21,7 @@ fn settings() -> Settings {
         ..Settings::default()
     };
     // Some bodies inline, some as objects.
-    settings.payloads.inline_max_bytes = 300;
+    settings.payloads.inline_max_bytes = Some(300);
     settings
 }
 

@@ -26,7 +26,7 @@ const SECONDS: &str = "XRONOX_CRASH_SECONDS";
 fn config(folder: &Path) -> Config {
     let mut config = Config::dev(folder);
     // Some bodies inline, some as files.
-    config.settings.payloads.inline_max_bytes = 300;
+    config.settings.payloads.inline_max_bytes = Some(300);
     config.settings.hard_delete_enabled = true;
     config
 }

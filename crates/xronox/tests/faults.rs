@@ -35,7 +35,7 @@ async fn faulty(folder: &std::path::Path, seed: u64) -> (Xronox, Arc<FaultyStore
         .unwrap();
     let documents = Arc::new(catalog.documents());
     let mut settings = Settings::default();
-    settings.payloads.inline_max_bytes = 0;
+    settings.payloads.inline_max_bytes = Some(0);
     settings.payloads.cache_bytes = 0;
     let parts = Components::new(Arc::new(catalog), documents, Some(space));
     (Xronox::assemble(parts, settings).unwrap(), store)

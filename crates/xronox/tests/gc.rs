@@ -27,7 +27,7 @@ fn all_objects() -> Settings {
         hard_delete_enabled: true,
         ..Settings::default()
     };
-    settings.payloads.inline_max_bytes = 0;
+    settings.payloads.inline_max_bytes = Some(0);
     settings
 }
 

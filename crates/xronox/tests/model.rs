@@ -249,7 +249,7 @@ async fn every_past_state_reads_as_it_was() {
     for seed in 0..8 {
         let mut settings = Settings::default();
         settings.write_optimization.compression_enabled = seed % 2 == 0;
-        settings.payloads.inline_max_bytes = if seed % 3 == 0 { 0 } else { 65_536 };
+        settings.payloads.inline_max_bytes = Some(if seed % 3 == 0 { 0 } else { 65_536 });
         for store in stores(settings).await {
             let records = store.xronox.collection("records").unwrap();
             let mut model = Model::default();

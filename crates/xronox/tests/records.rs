@@ -362,7 +362,7 @@ async fn a_projection_shows_a_part() {
 #[tokio::test]
 async fn large_bodies_are_objects_and_read_back() {
     let mut settings = Settings::default();
-    settings.payloads.inline_max_bytes = 100;
+    settings.payloads.inline_max_bytes = Some(100);
     settings.write_optimization.compression_enabled = true;
     for store in stores(settings).await {
         let orders = store.xronox.collection("orders").unwrap();

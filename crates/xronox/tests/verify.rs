@@ -22,7 +22,7 @@ fn settings(inline_max_bytes: u64) -> Settings {
         hard_delete_enabled: true,
         ..Settings::default()
     };
-    settings.payloads.inline_max_bytes = inline_max_bytes;
+    settings.payloads.inline_max_bytes = Some(inline_max_bytes);
     settings
 }
 

@@ -1,17 +1,15 @@
 //! `xronox demo`: a story told by the commands themselves.
 
-use std::{
-    env, fs,
-    path::{Path, PathBuf},
-};
+use std::{env, fs, path::PathBuf};
 
 use clap::Parser;
 use tempfile::TempDir;
 
 use crate::{
     args::{Args, Demo},
-    context::{Context, is_store},
+    context::Context,
     exit::{Exit, Failure},
+    place::Place,
 };
 
 /// The data: `examples/data/README.md` says where it is from.
@@ -129,14 +127,11 @@ const STORY: [(&str, &[&[&str]]); 7] = [
 pub(super) async fn run(args: Demo, cx: &mut Context) -> Result<Exit, Failure> {
     let folder = TempDir::with_prefix("xronox-demo-")?;
     let home = env::current_dir()?;
-    if cx.named {
-        cx.data = std::path::absolute(&cx.data)?;
-        if is_store(&cx.data) {
-            let data = cx.data.display();
-            return Err(Failure::already_exists(format!(
-                "{data}: the demo wants a store of its own"
-            )));
-        }
+    if cx.named && has_zones(cx).await? {
+        let place = &cx.place;
+        return Err(Failure::already_exists(format!(
+            "{place}: the demo wants a store of its own"
+        )));
     }
     for (name, content) in FILES {
         let path = folder.path().join(name);
@@ -148,10 +143,10 @@ pub(super) async fn run(args: Demo, cx: &mut Context) -> Result<Exit, Failure> {
     env::set_current_dir(&home)?;
     told?;
     closed?;
-    let kept = keep(args.keep, cx.named, folder, &cx.data);
-    if let Some((data, files)) = kept {
+    let kept = keep(args.keep, cx, folder);
+    if let Some((place, files)) = kept {
         remark(cx, "")?;
-        remark(cx, &format!("The store is {}.", data.display()))?;
+        remark(cx, &format!("The store is {place}."))?;
         if let Some(files) = files {
             remark(
                 cx,
@@ -163,6 +158,18 @@ pub(super) async fn run(args: Demo, cx: &mut Context) -> Result<Exit, Failure> {
         }
     }
     Ok(Exit::Done)
+}
+
+/// Whether the store that the command line names is in use already: a folder
+/// by anything, servers by what the demo would write.
+async fn has_zones(cx: &mut Context) -> Result<bool, Failure> {
+    if let Some(data) = cx.place.as_folder() {
+        *data = std::path::absolute(&*data)?;
+        return Ok(!cx.place.is_empty());
+    }
+    cx.create_buckets = true;
+    let collections = cx.store_to_write().await?.collections().await?;
+    Ok(collections.iter().any(|name| name.as_str() == "zones"))
 }
 
 async fn tell(cx: &mut Context) -> Result<(), Failure> {
@@ -196,20 +203,18 @@ fn remark(cx: &mut Context, text: &str) -> Result<(), Failure> {
 }
 
 /// Where the store is that stays, and the files if they do.
-fn keep(
-    keep: bool,
-    named: bool,
-    folder: TempDir,
-    data: &Path,
-) -> Option<(PathBuf, Option<PathBuf>)> {
-    match (keep, named) {
-        (true, false) => {
-            let folder = folder.keep();
-            Some((folder.join(data), Some(folder)))
-        }
-        (_, true) => Some((data.to_owned(), None)),
-        (false, false) => None,
+fn keep(keep: bool, cx: &mut Context, folder: TempDir) -> Option<(Place, Option<PathBuf>)> {
+    if cx.named {
+        return Some((cx.place.clone(), None));
     }
+    if !keep {
+        return None;
+    }
+    let folder = folder.keep();
+    if let Some(data) = cx.place.as_folder() {
+        *data = folder.join(&*data);
+    }
+    Some((cx.place.clone(), Some(folder)))
 }
 
 /// A word as a shell reads it.

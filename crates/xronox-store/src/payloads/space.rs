@@ -152,6 +152,14 @@ impl Space {
         &self.0.name
     }
 
+    /// Whether its objects are at a provider, a network away.
+    pub fn is_remote(&self) -> bool {
+        self.0
+            .buckets
+            .values()
+            .any(|bucket| bucket.remote.is_some())
+    }
+
     /// The store of a bucket.
     ///
     /// # Errors

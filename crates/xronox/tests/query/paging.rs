@@ -44,7 +44,7 @@ async fn paging_neither_skips_nor_repeats_what_nobody_changes() {
         hard_delete_enabled: true,
         ..Settings::default()
     };
-    settings.payloads.inline_max_bytes = 100;
+    settings.payloads.inline_max_bytes = Some(100);
     for store in stores(settings).await {
         let things = store.xronox.collection("things").unwrap();
         let mut steady = BTreeSet::new();
@@ -106,7 +106,7 @@ async fn without_versions_queries_still_read_through() {
     let mut settings = Settings::default();
     settings.versioning.enabled = false;
     settings.hard_delete_enabled = true;
-    settings.payloads.inline_max_bytes = 100;
+    settings.payloads.inline_max_bytes = Some(100);
     for store in stores(settings).await {
         let things = store.xronox.collection("things").unwrap();
         for n in 0..50 {

@@ -215,7 +215,7 @@ async fn pages_hold_what_a_naive_evaluation_finds() {
         ..Settings::default()
     };
     // Half of the bodies are objects.
-    settings.payloads.inline_max_bytes = 30;
+    settings.payloads.inline_max_bytes = Some(30);
     for seed in 0..4 {
         for store in stores(settings.clone()).await {
             for name in ["any", "some", "none"] {

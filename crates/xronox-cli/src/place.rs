@@ -1,0 +1,173 @@
+//! Where a store is.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
+
+use xronox::{Config, SpaceConnection};
+
+use crate::exit::Failure;
+
+/// Where a store is.
+#[derive(Clone)]
+pub(crate) struct Place {
+    kind: Kind,
+    /// The database there, if it has a name of its own.
+    database: Option<String>,
+}
+
+#[derive(Clone)]
+enum Kind {
+    Folder(PathBuf),
+    Servers {
+        /// May hold a password.
+        catalog: String,
+        payloads: Option<String>,
+    },
+}
+
+impl Place {
+    pub(crate) fn folder(folder: PathBuf, database: Option<String>) -> Self {
+        Self {
+            kind: Kind::Folder(folder),
+            database,
+        }
+    }
+
+    /// The place that `STORE` and `--…payloads URL` name: a folder, or the
+    /// URI of a catalog.
+    pub(crate) fn of(
+        store: &str,
+        payloads: Option<&str>,
+        database: Option<String>,
+    ) -> Result<Self, Failure> {
+        let store = from_environment(store)?;
+        let payloads = payloads.map(from_environment).transpose()?;
+        let schemes = ["mongodb://", "mongodb+srv://", "sqlite:", "memory:"];
+        if schemes.iter().any(|scheme| store.starts_with(scheme)) {
+            let catalog = store;
+            return Ok(Self {
+                kind: Kind::Servers { catalog, payloads },
+                database,
+            });
+        }
+        if payloads.is_some() {
+            return Err(Failure::usage(
+                "a folder keeps its bodies itself: a place for them goes with the URI of a catalog",
+            ));
+        }
+        Ok(Self::folder(store.into(), database))
+    }
+
+    /// The folder that it is, if it is one.
+    pub(crate) fn as_folder(&mut self) -> Option<&mut PathBuf> {
+        match &mut self.kind {
+            Kind::Folder(folder) => Some(folder),
+            Kind::Servers { .. } => None,
+        }
+    }
+
+    /// Whether there is nothing to be found yet.
+    pub(crate) fn is_empty(&self) -> bool {
+        match &self.kind {
+            Kind::Folder(folder) => !is_store(folder),
+            // It says so itself when it is opened.
+            Kind::Servers { .. } => false,
+        }
+    }
+
+    pub(crate) fn config(&self) -> Result<Config, Failure> {
+        let mut config = match &self.kind {
+            Kind::Folder(folder) => Config::dev(folder),
+            Kind::Servers { catalog, payloads } => {
+                let config = Config::at(catalog)?;
+                match payloads {
+                    None => config,
+                    Some(url) => {
+                        let space = SpaceConnection::from_url(url).map_err(|error| {
+                            Failure::usage(format!("the place of the bodies: {error}"))
+                        })?;
+                        config.with_payloads(space)
+                    }
+                }
+            }
+        };
+        if let Some(name) = &self.database {
+            config = config.database(name);
+        }
+        // Whoever may write the files may remove records; `--hard` is the
+        // word that it takes.
+        config.settings.hard_delete_enabled = true;
+        Ok(config)
+    }
+}
+
+impl fmt::Display for Place {
+    /// Without what only its owner should know.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kind {
+            Kind::Folder(folder) => folder.display().fmt(f),
+            Kind::Servers { catalog, .. } => match catalog.split_once("://") {
+                None => f.write_str(catalog),
+                Some((scheme, rest)) => {
+                    // Credentials end at the last `@`, even if one of them has
+                    // characters in it that should have been escaped.
+                    let hosts = rest.rsplit_once('@').map_or(rest, |(_, hosts)| hosts);
+                    let hosts = hosts.split(['/', '?']).next().unwrap_or_default();
+                    write!(f, "{scheme}://{hosts}")
+                }
+            },
+        }
+    }
+}
+
+/// `ENV.NAME` stands for a variable, so that no password need be on a command
+/// line, where others can read it.
+fn from_environment(value: &str) -> Result<String, Failure> {
+    match value.strip_prefix("ENV.") {
+        None => Ok(value.to_owned()),
+        Some(name) => std::env::var(name)
+            .map_err(|_| Failure::usage(format!("ENV.{name}: there is no such variable"))),
+    }
+}
+
+/// Whether there is a store in a folder, by the layout that
+/// [`Config::dev`] documents.
+fn is_store(folder: &Path) -> bool {
+    folder.join("catalog").is_dir()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_secret_is_shown() {
+        for (uri, shown) in [
+            (
+                "mongodb://ann:p@ss/word@db1,db2:27018/admin?replicaSet=rs0",
+                "mongodb://db1,db2:27018",
+            ),
+            (
+                "mongodb+srv://cluster.example.net/?tls=true",
+                "mongodb+srv://cluster.example.net",
+            ),
+            (
+                "mongodb://db/?authMechanismProperties=AWS_SESSION_TOKEN:secret",
+                "mongodb://db",
+            ),
+            ("sqlite:/var/lib/x", "sqlite:/var/lib/x"),
+            ("data", "data"),
+        ] {
+            let place = Place::of(uri, None, None).ok();
+            assert_eq!(place.map(|place| place.to_string()).as_deref(), Some(shown));
+        }
+    }
+
+    #[test]
+    fn a_folder_keeps_its_bodies() {
+        assert!(Place::of("./data", Some("memory:"), None).is_err());
+        assert!(Place::of("ENV.XRONOX_NO_SUCH_VARIABLE", None, None).is_err());
+    }
+}
