@@ -21,6 +21,9 @@ const BETWEEN_QUESTIONS: Duration = Duration::from_millis(50);
 /// The file in the folder of a server that says which process it is.
 const PID: &str = "pid";
 
+/// The mark of `mongod` for information.
+const ROUTINE: &str = "\"s\":\"I\"";
+
 /// How long a server lives.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Life {
@@ -178,12 +181,15 @@ impl Daemon {
         self.child = None;
     }
 
+    /// The end of the log without what is routine, as far as a server marks it:
+    /// `mongod` says much while it ends.
     fn log_end(&self) -> String {
         const LINES: usize = 15;
         let log = fs::read(self.folder.join("log")).unwrap_or_default();
         let log = String::from_utf8_lossy(&log);
-        let lines: Vec<_> = log.lines().collect();
-        lines[lines.len().saturating_sub(LINES)..].join("\n")
+        let mut lines: Vec<_> = log.lines().filter(|line| !line.contains(ROUTINE)).collect();
+        lines.drain(..lines.len().saturating_sub(LINES));
+        lines.join("\n")
     }
 }
 

@@ -69,13 +69,6 @@ impl ReplicaSet {
         }
     }
 
-    /// Kills the primary as a crash would, and tells which member it was.
-    pub fn kill_primary(&mut self) -> Result<usize> {
-        let primary = self.primary()?;
-        self.kill(primary);
-        Ok(primary)
-    }
-
     /// Ends a member as a crash would (`SIGKILL`), and waits until it is gone.
     ///
     /// # Panics

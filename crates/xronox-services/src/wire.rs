@@ -21,8 +21,8 @@ const BEFORE_DOCUMENT: usize = 16 + 4 + 1;
 /// The most that a server sends.
 const LONGEST: usize = 48_000_000;
 
-trait Channel: Read + Write {}
-impl<T: Read + Write> Channel for T {}
+trait Channel: Read + Write + Send {}
+impl<T: Read + Write + Send> Channel for T {}
 
 /// A connection to a `mongod` on which nobody has logged in, for tests that do
 /// without a driver. It never connects again by itself.
