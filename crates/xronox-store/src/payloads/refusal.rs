@@ -115,6 +115,11 @@ impl Refusal {
             | "unauthorized_client" => Some(P::Credentials),
             _ => None,
         };
+        // Azure's emulator has the code of a denial for it.
+        let unauthenticated = |text: &String| text.contains("failed to authenticate");
+        if by_code.is_none() && self.message.as_ref().is_some_and(unauthenticated) {
+            return Some(P::Credentials);
+        }
         by_code.or(match self.status {
             301 | 307 | 308 => Some(P::OtherRegion),
             401 => Some(P::Credentials),
