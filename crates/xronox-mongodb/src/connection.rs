@@ -231,6 +231,12 @@ impl MongoConnection {
         }
     }
 
+    /// Whether commits were transactions when that was last asked.
+    pub(crate) fn has_transactions(&self) -> bool {
+        self.inner.options.transactions.enabled
+            && *self.inner.deployment.lock() != Deployment::Standalone
+    }
+
     async fn ask(&self) -> Result<(), StoreError> {
         // First the flag: a change while the answer is under way asks again.
         self.inner.changed.store(false, Ordering::Release);

@@ -23,7 +23,7 @@ use xronox_model::Attempt;
 use xronox_store::{Marker, StoreError};
 
 use crate::{
-    MongoConnection,
+    CommitMode, MongoCatalog, MongoConnection,
     error::{DUPLICATE_KEY, Failure},
 };
 
@@ -93,6 +93,22 @@ impl MongoDatabase {
         &self.inner.connection
     }
 
+    /// The versioned collections of the database.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unsupported`] where commits cannot be transactions,
+    /// [`StoreError::Unavailable`] if the server does not answer.
+    pub async fn catalog(&self) -> Result<MongoCatalog, StoreError> {
+        self.check_open()?;
+        match self.inner.connection.commit_mode().await? {
+            CommitMode::Transactions => Ok(MongoCatalog::new(self.clone())),
+            CommitMode::LogFirst => Err(StoreError::Unsupported(
+                "versioned collections without transactions".to_owned(),
+            )),
+        }
+    }
+
     /// Removes the database with everything in it, and lets go of it.
     ///
     /// # Errors
@@ -115,15 +131,21 @@ impl MongoDatabase {
         self.inner.closed.store(true, Ordering::Release);
     }
 
+    /// Refuses what comes after [`close`](Self::close).
+    pub(crate) fn check_open(&self) -> Result<(), StoreError> {
+        if self.inner.closed.load(Ordering::Acquire) {
+            return Err(StoreError::Closed);
+        }
+        Ok(())
+    }
+
     /// Does one call's work, within the time a call may take; nothing after
     /// [`close`](Self::close).
     pub(crate) async fn within<T>(
         &self,
         work: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, StoreError> {
-        if self.inner.closed.load(Ordering::Acquire) {
-            return Err(StoreError::Closed);
-        }
+        self.check_open()?;
         Ok(self.inner.connection.within(work).await?)
     }
 

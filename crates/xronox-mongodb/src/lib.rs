@@ -6,11 +6,27 @@
 //! standalone server) it says itself, and is asked again when its topology
 //! changes.
 
+mod catalog;
+mod check;
+mod command;
+mod commit;
 mod connection;
+mod core;
+mod counter;
 mod database;
 mod error;
+mod find;
+mod indexing;
+mod ledger;
+mod names;
+mod read;
+mod requests;
+mod row;
+mod shape;
 
+pub use catalog::MongoCatalog;
 pub use connection::{
     CommandObserver, CommitMode, ConnectionOptions, Deployment, MongoConnection, Transactions,
 };
 pub use database::MongoDatabase;
+pub use names::SUFFIXES;

@@ -1,0 +1,388 @@
+//! What all calls on one opened catalog share, and the life of a collection.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use mongodb::{
+    ClientSession,
+    bson::{Document, RawDocumentBuf, doc, oid::ObjectId},
+    options::ReturnDocument,
+};
+use parking_lot::Mutex;
+use xronox_model::CollectionName;
+use xronox_store::StoreError;
+
+use crate::{
+    Deployment, MongoDatabase,
+    command::{self, Trouble},
+    counter,
+    error::{DUPLICATE_KEY, Failure, NAMESPACE_EXISTS, NAMESPACE_NOT_FOUND},
+    names::Names,
+    shape::{COUNTER, Counter, Shape, Shapes},
+};
+
+/// Answered requests, of all collections.
+pub(crate) const REQUESTS: &str = "xronox_idempotency";
+
+/// How long a collection that is being removed stays locked. Whoever removes
+/// it gives up well before.
+const DROP_LEASE_MILLIS: i64 = 60_000;
+const DROP_LIMIT: Duration = Duration::from_secs(30);
+
+/// How often a lock that others hold is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+pub(crate) struct Core {
+    pub(crate) db: MongoDatabase,
+    pub(crate) shapes: Shapes,
+    /// This catalog among all that write to the database.
+    pub(crate) me: ObjectId,
+    /// One commit of a collection at a time, in the order they came.
+    queues: Mutex<HashMap<CollectionName, Arc<tokio::sync::Mutex<()>>>>,
+    /// Held by commits, so that closing can wait for them.
+    pub(crate) underway: tokio::sync::RwLock<()>,
+    /// What was made sure of since the catalog was opened.
+    ensured: Mutex<HashSet<String>>,
+}
+
+impl std::fmt::Debug for Core {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Core")
+            .field("db", &self.db)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Core {
+    pub(crate) fn new(db: MongoDatabase) -> Self {
+        Self {
+            db,
+            shapes: Shapes::default(),
+            me: ObjectId::new(),
+            queues: Mutex::default(),
+            underway: tokio::sync::RwLock::default(),
+            ensured: Mutex::default(),
+        }
+    }
+
+    /// Waits until no other call of this process commits to the collection.
+    pub(crate) async fn queue(&self, name: &CollectionName) -> tokio::sync::OwnedMutexGuard<()> {
+        let queue = Arc::clone(self.queues.lock().entry(name.clone()).or_default());
+        queue.lock_owned().await
+    }
+
+    /// Whether this is the first time that `what` is made sure of.
+    pub(crate) fn first_time(&self, what: &str) -> bool {
+        !self.ensured.lock().contains(what) && self.ensured.lock().insert(what.to_owned())
+    }
+
+    /// Has it made sure of again next time.
+    pub(crate) fn not_ensured(&self, what: &str) {
+        self.ensured.lock().remove(what);
+    }
+
+    /// The counter document as of now; `None` if there is no such collection.
+    pub(crate) async fn counter(
+        &self,
+        session: &mut ClientSession,
+        name: &CollectionName,
+    ) -> Result<Option<Counter>, Failure> {
+        let counters = self
+            .db
+            .db()
+            .collection::<Document>(&Names::of(name).counter);
+        let found = counters
+            .find_one(doc! { "_id": COUNTER })
+            .session(session)
+            .await?;
+        let counter = found.as_ref().map(Counter::read).transpose()?;
+        match &counter {
+            Some(counter) => self.learn(name, &counter.shape),
+            None => self.shapes.forget(name),
+        }
+        Ok(counter.filter(|counter| counter.dropping.is_none()))
+    }
+
+    /// Keeps what was read of a collection, if it is news.
+    pub(crate) fn learn(&self, name: &CollectionName, shape: &Shape) {
+        if !self
+            .shapes
+            .get(name)
+            .is_some_and(|known| known.is_as(shape))
+        {
+            self.shapes.put(name, shape.clone());
+        }
+    }
+
+    /// What is known of a collection; asks if it is the first time.
+    pub(crate) async fn shape(
+        &self,
+        session: &mut ClientSession,
+        name: &CollectionName,
+    ) -> Result<Arc<Shape>, Failure> {
+        if let Some(known) = self.shapes.get(name) {
+            return Ok(known);
+        }
+        self.fresh_shape(session, name).await
+    }
+
+    pub(crate) async fn fresh_shape(
+        &self,
+        session: &mut ClientSession,
+        name: &CollectionName,
+    ) -> Result<Arc<Shape>, Failure> {
+        self.counter(session, name).await?;
+        Ok(self.shapes.get(name).unwrap_or_default())
+    }
+
+    /// Makes the collection if it is not there. Its counter document comes
+    /// last, so where there is one, all the rest is there too.
+    pub(crate) async fn ensure(&self, name: &CollectionName) -> Result<(), Failure> {
+        if self.shapes.get(name).is_some() {
+            return Ok(());
+        }
+        let names = Names::of(name);
+        self.refuse_sharded(&names).await?;
+        loop {
+            let mut session = self.db.session().await?;
+            if self.counter(&mut session, name).await?.is_some() {
+                return Ok(());
+            }
+            if self.shapes.get(name).is_none() {
+                self.make(&names).await?;
+            } else {
+                // Somebody is removing it.
+                self.shapes.forget(name);
+                self.take_over_drop(name).await?;
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+        }
+    }
+
+    async fn make(&self, names: &Names) -> Result<(), Failure> {
+        let ver = &names.ver;
+        self.create(doc! {
+            "create": ver,
+            "clusteredIndex": { "key": { "_id": 1 }, "unique": true },
+        })
+        .await?;
+        self.run(doc! { "createIndexes": ver, "indexes": [
+            { "key": { "i": 1, "n": 1 }, "name": "version", "unique": true },
+            { "key": { "i": 1 }, "name": "head", "unique": true,
+              "partialFilterExpression": { "o": true } },
+            { "key": { "i": 1, "to": 1, "_id": 1 }, "name": "past",
+              "partialFilterExpression": { "to": { "$exists": true } } },
+            { "key": { "l.k": 1 }, "name": "object",
+              "partialFilterExpression": { "l.k": { "$exists": true } } },
+            { "key": { "to": 1 }, "name": "stub",
+              "partialFilterExpression": { "st": { "$exists": true } } },
+            { "key": { "i": 1, "del": 1 }, "name": "deleted",
+              "partialFilterExpression": { "del": { "$exists": true } } },
+        ] })
+        .await?;
+        self.create(doc! {
+            "create": &names.head,
+            "viewOn": ver,
+            "pipeline": [{ "$match": { "o": true } }],
+        })
+        .await?;
+        let counters = self.db.db().collection::<Document>(&names.counter);
+        let made = counters
+            .update_one(
+                doc! { "_id": COUNTER },
+                doc! { "$setOnInsert": counter::fresh() },
+            )
+            .upsert(true)
+            .await;
+        match made.map_err(Failure::from) {
+            Err(failure) if failure.code() != Some(DUPLICATE_KEY) => Err(failure),
+            _ => Ok(()),
+        }
+    }
+
+    async fn create(&self, command: Document) -> Result<(), Failure> {
+        match self.run(command).await {
+            Err(failure) if failure.code() == Some(NAMESPACE_EXISTS) => Ok(()),
+            done => done,
+        }
+    }
+
+    /// Runs a command that changes the database's structure.
+    pub(crate) async fn run(&self, mut command: Document) -> Result<(), Failure> {
+        command.insert("writeConcern", doc! { "w": "majority", "j": true });
+        self.db.db().run_command(command).await?;
+        Ok(())
+    }
+
+    /// A unique index of a sharded collection would have to begin with its
+    /// shard key, so ours stay on one shard.
+    async fn refuse_sharded(&self, names: &Names) -> Result<(), Failure> {
+        if self.db.connection().deployment().await? != Deployment::Sharded {
+            return Ok(());
+        }
+        let config = self.db.connection().client().database("config");
+        let name = format!("{}.{}", self.db.db().name(), names.ver);
+        let sharded = config
+            .collection::<Document>("collections")
+            .find_one(
+                doc! { "_id": &name, "unsplittable": { "$ne": true }, "dropped": { "$ne": true } },
+            )
+            .await?;
+        match sharded {
+            None => Ok(()),
+            Some(_) => Err(StoreError::Unsupported(format!("{name} is sharded")).into()),
+        }
+    }
+
+    /// Makes sure of the collection of answered requests, which forgets them
+    /// by itself.
+    pub(crate) async fn ensure_requests(&self) -> Result<(), Failure> {
+        if self.ensured.lock().contains(REQUESTS) {
+            return Ok(());
+        }
+        self.run(doc! { "createIndexes": REQUESTS, "indexes": [
+            { "key": { "until": 1 }, "name": "until", "expireAfterSeconds": 0 },
+        ] })
+        .await?;
+        self.first_time(REQUESTS);
+        Ok(())
+    }
+
+    /// Makes sure of the collection of unique keys.
+    pub(crate) async fn ensure_keys(&self, names: &Names) -> Result<(), Failure> {
+        self.run(doc! { "createIndexes": &names.keys, "indexes": [
+            { "key": { "i": 1 }, "name": "record" },
+        ] })
+        .await
+    }
+
+    /// Removes a collection. Commits meet the mark on the counter document
+    /// and wait; it goes last, with the counter collection.
+    pub(crate) async fn drop_collection(&self, name: &CollectionName) -> Result<(), Failure> {
+        self.shapes.forget(name);
+        let marked = self
+            .mark_dropping(name, doc! { "dropping": { "$exists": false } })
+            .await?;
+        if marked {
+            self.drop_marked(name).await
+        } else {
+            // Not there, or on its way out.
+            self.take_over_drop(name).await
+        }
+    }
+
+    /// Finishes what somebody began to remove and left.
+    async fn take_over_drop(&self, name: &CollectionName) -> Result<(), Failure> {
+        let left =
+            doc! { "$expr": { "$lt": ["$dropping", "$$NOW"] }, "dropping": { "$exists": true } };
+        if self.mark_dropping(name, left).await? {
+            self.drop_marked(name).await?;
+        }
+        Ok(())
+    }
+
+    async fn mark_dropping(
+        &self,
+        name: &CollectionName,
+        mut filter: Document,
+    ) -> Result<bool, Failure> {
+        filter.insert("_id", COUNTER);
+        let counters = self
+            .db
+            .db()
+            .collection::<Document>(&Names::of(name).counter);
+        let until = doc! { "$set": { "dropping": { "$add": ["$$NOW", DROP_LEASE_MILLIS] } } };
+        let marked = counters.update_one(filter, vec![until]).await?;
+        Ok(marked.matched_count > 0)
+    }
+
+    async fn drop_marked(&self, name: &CollectionName) -> Result<(), Failure> {
+        let names = Names::of(name);
+        let work = async {
+            for collection in [&names.head, &names.ver, &names.keys] {
+                self.drop_one(collection).await?;
+            }
+            // All names that begin with `name:`, and `;` comes after `:`.
+            let range = doc! { "_id": { "$gte": format!("{name}:"), "$lt": format!("{name};") } };
+            self.db
+                .db()
+                .collection::<Document>(REQUESTS)
+                .delete_many(range)
+                .await?;
+            self.drop_one(&names.counter).await
+        };
+        match tokio::time::timeout(DROP_LIMIT, work).await {
+            Ok(done) => done,
+            Err(_) => Err(StoreError::unavailable(format!(
+                "removing {name} took too long; the next try goes on with it"
+            ))
+            .into()),
+        }
+    }
+
+    async fn drop_one(&self, collection: &str) -> Result<(), Failure> {
+        match self.run(doc! { "drop": collection }).await {
+            Err(failure) if failure.code() == Some(NAMESPACE_NOT_FOUND) => Ok(()),
+            done => done,
+        }
+    }
+
+    /// Waits until whoever commits to the collection is through. What was
+    /// under way before is then committed, or never will be. Gives the
+    /// counter as of then.
+    pub(crate) async fn barrier(
+        &self,
+        session: &mut ClientSession,
+        name: &CollectionName,
+    ) -> Result<Option<Counter>, Failure> {
+        let counters = self
+            .db
+            .db()
+            .collection::<Document>(&Names::of(name).counter);
+        let written = counters
+            .find_one_and_update(
+                doc! { "_id": COUNTER },
+                vec![doc! { "$set": {
+                    "clock": "$$NOW",
+                    "writes": { "$add": ["$writes", 1_i64] },
+                } }],
+            )
+            .return_document(ReturnDocument::After)
+            .session(&mut *session)
+            .await?;
+        self.db.saw(session);
+        Ok(written.as_ref().map(Counter::read).transpose()?)
+    }
+
+    /// Sends write commands outside a transaction, durably.
+    pub(crate) async fn write(
+        &self,
+        session: &mut ClientSession,
+        commands: Vec<RawDocumentBuf>,
+    ) -> Result<(), Failure> {
+        for mut command in commands {
+            let mut concern = RawDocumentBuf::new();
+            concern.append(mongodb::bson::raw::cstr!("w"), "majority");
+            concern.append(mongodb::bson::raw::cstr!("j"), true);
+            command.append(mongodb::bson::raw::cstr!("writeConcern"), concern);
+            let reply = self
+                .db
+                .db()
+                .run_raw_command(command)
+                .session(&mut *session)
+                .await?;
+            match command::check(&reply) {
+                Ok(()) => {}
+                Err(Trouble::Failed(failure)) => return Err(failure),
+                Err(Trouble::Duplicate) => {
+                    return Err(StoreError::unavailable("another process was faster").into());
+                }
+            }
+        }
+        self.db.saw(session);
+        Ok(())
+    }
+}

@@ -1,0 +1,291 @@
+//! The life of an index.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use mongodb::{
+    ClientSession,
+    bson::{Document, RawDocumentBuf, doc},
+};
+use xronox_model::{CollectionName, FieldKeys, IndexSpec, Path};
+use xronox_store::{Indexes, StoreError, ruling};
+
+use crate::{
+    command::{self, raw},
+    core::Core,
+    error::{Failure, INDEX_NOT_FOUND, NAMESPACE_NOT_FOUND},
+    names::Names,
+    row::{PURGE, key_value, sort_value},
+    shape::{COUNTER, Counter, Shape, StoredIndex, int},
+};
+
+/// Declares an index: see [`Catalog::add_index`](xronox_store::Catalog::add_index).
+pub(crate) async fn add(
+    core: &Arc<Core>,
+    name: &CollectionName,
+    spec: &IndexSpec,
+) -> Result<Indexes, Failure> {
+    ruling::check_spec(spec)?;
+    let names = Names::of(name);
+    let mut session = core.db.session().await?;
+    loop {
+        core.ensure(name).await?;
+        let Some(counter) = core.counter(&mut session, name).await? else {
+            core.shapes.forget(name);
+            continue;
+        };
+        let mut shape = counter.shape;
+        if shape.described.get(&spec.name()).is_some() {
+            return Ok(shape.described);
+        }
+        if spec.unique {
+            core.ensure_keys(&names).await?;
+        }
+        let index = StoredIndex {
+            tag: shape.new_tag(),
+            spec: spec.clone(),
+            ready: false,
+            multi: false,
+        };
+        shape.indexes.push(index.clone());
+        shape.tags += 1;
+        if !change(core, &mut session, name, &shape).await? {
+            continue;
+        }
+        if !spec.unique {
+            // While it is declared only, nobody has to wait for it.
+            let built = build(core, &names, &index.tag);
+            let moment = Duration::from_secs(1);
+            if tokio::time::timeout(moment, built).await.is_err() {
+                tracing::debug!(collection = %name, index = %spec.name(), "an index is being built");
+            }
+        }
+        return Ok(core
+            .fresh_shape(&mut session, name)
+            .await?
+            .described
+            .clone());
+    }
+}
+
+/// Writes the indexes, unless somebody else changed them meanwhile.
+async fn change(
+    core: &Core,
+    session: &mut ClientSession,
+    name: &CollectionName,
+    shape: &Shape,
+) -> Result<bool, Failure> {
+    let mut indexes = shape.indexes.clone();
+    indexes.sort_by_key(|index| index.spec.name());
+    let indexes = indexes
+        .iter()
+        .map(StoredIndex::document)
+        .collect::<Result<Vec<_>, _>>()?;
+    let epoch = int(shape.described.epoch);
+    let changed = core
+        .db
+        .db()
+        .collection::<Document>(&Names::of(name).counter)
+        .update_one(
+            doc! { "_id": COUNTER, "born": shape.born, "epoch": epoch },
+            doc! { "$set": {
+                "epoch": epoch + 1,
+                "tags": shape.tags,
+                "indexes": indexes,
+                "dropped": &shape.dropped,
+            } },
+        )
+        .session(&mut *session)
+        .await?;
+    core.db.saw(session);
+    core.shapes.forget(name);
+    Ok(changed.matched_count > 0)
+}
+
+/// Builds the indexes of a tag in a task of its own, and waits for it.
+/// Whoever stops waiting does not stop it.
+fn build(
+    core: &Arc<Core>,
+    names: &Names,
+    tag: &str,
+) -> impl Future<Output = Result<(), Failure>> + use<> {
+    let path = format!("k.{tag}");
+    let command = doc! { "createIndexes": &names.ver, "indexes": [
+        { "key": { &path: 1, "i": 1 }, "name": format!("open {path}"),
+          "partialFilterExpression": { "o": true, &path: { "$exists": true } } },
+        { "key": { &path: 1, "i": 1, "_id": 1 }, "name": format!("past {path}"),
+          "partialFilterExpression": { "to": { "$exists": true }, &path: { "$exists": true } } },
+    ] };
+    let core = Arc::clone(core);
+    let task = tokio::spawn(async move { core.run(command).await });
+    async move {
+        match task.await {
+            Ok(built) => built,
+            Err(cut) => Err(StoreError::Unavailable {
+                message: "building an index was cut short".to_owned(),
+                source: Some(cut.into()),
+            }
+            .into()),
+        }
+    }
+}
+
+impl Core {
+    /// Has the index of a time built in the background, once: most
+    /// collections are never walked by it.
+    pub(crate) fn index_times(self: &Arc<Self>, names: &Names, column: &'static str) {
+        let what = format!("{} {column}", names.ver);
+        if !self.first_time(&what) {
+            return;
+        }
+        let command = doc! { "createIndexes": &names.ver, "indexes": [
+            { "key": { column: 1, "i": 1 }, "name": format!("open {column}"),
+              "partialFilterExpression": { "o": true } },
+            { "key": { column: 1, "i": 1, "_id": 1 }, "name": format!("past {column}"),
+              "partialFilterExpression": { "to": { "$exists": true } } },
+        ] };
+        let core = Arc::clone(self);
+        tokio::spawn(async move {
+            if let Err(failure) = core.run(command).await {
+                tracing::warn!(index = %what, error = ?failure, "an index was not built");
+                core.not_ensured(&what);
+            }
+        });
+    }
+}
+
+/// Declares that an index is filled: see
+/// [`Catalog::index_ready`](xronox_store::Catalog::index_ready).
+pub(crate) async fn ready(
+    core: &Arc<Core>,
+    name: &CollectionName,
+    index: &str,
+) -> Result<Indexes, Failure> {
+    let names = Names::of(name);
+    let mut session = core.db.session().await?;
+    let counter = core.counter(&mut session, name).await?;
+    let found = counter.as_ref().and_then(|counter| {
+        let mut indexes = counter.shape.indexes.iter();
+        indexes.find(|stored| stored.spec.name() == index)
+    });
+    let found = found.ok_or_else(|| ruling::no_index(index))?;
+    if !found.ready {
+        if !found.spec.unique {
+            // There is no order along a path before it is built.
+            build(core, &names, &found.tag).await?;
+        }
+        core.db
+            .db()
+            .collection::<Document>(&names.counter)
+            .update_one(
+                doc! { "_id": COUNTER, "indexes.tag": &found.tag },
+                doc! { "$set": { "indexes.$.ready": true } },
+            )
+            .session(&mut session)
+            .await?;
+        core.db.saw(&session);
+    }
+    let counter = core.counter(&mut session, name).await?;
+    match counter {
+        Some(Counter { shape, .. }) if shape.described.get(index).is_some() => Ok(shape.described),
+        _ => Err(ruling::no_index(index).into()),
+    }
+}
+
+/// Removes an index: see [`Catalog::drop_index`](xronox_store::Catalog::drop_index).
+pub(crate) async fn remove(core: &Core, name: &CollectionName, index: &str) -> Result<(), Failure> {
+    let names = Names::of(name);
+    let mut session = core.db.session().await?;
+    let gone = loop {
+        let Some(counter) = core.counter(&mut session, name).await? else {
+            return Ok(());
+        };
+        let mut shape = counter.shape;
+        let Some(at) = shape
+            .indexes
+            .iter()
+            .position(|stored| stored.spec.name() == index)
+        else {
+            return Ok(());
+        };
+        let gone = shape.indexes.remove(at);
+        shape.dropped.push(gone.tag.clone());
+        if change(core, &mut session, name, &shape).await? {
+            break gone;
+        }
+    };
+    let tag = &gone.tag;
+    if gone.spec.unique {
+        // All keys that begin with `tag:`, and `;` comes after `:`.
+        let range = doc! { "_id": { "$gte": format!("{tag}:"), "$lt": format!("{tag};") } };
+        core.db
+            .db()
+            .collection::<Document>(&names.keys)
+            .delete_many(range)
+            .await?;
+        return Ok(());
+    }
+    for kind in ["open", "past"] {
+        let dropped = core
+            .run(doc! { "dropIndexes": &names.ver, "index": format!("{kind} k.{tag}") })
+            .await;
+        match dropped {
+            Err(failure)
+                if matches!(failure.code(), Some(INDEX_NOT_FOUND | NAMESPACE_NOT_FOUND)) => {}
+            dropped => dropped?,
+        }
+    }
+    Ok(())
+}
+
+/// Adds keys to rows: see [`Catalog::fill_index`](xronox_store::Catalog::fill_index).
+pub(crate) async fn fill(
+    core: &Core,
+    name: &CollectionName,
+    field: &Path,
+    rows: &[(u64, FieldKeys)],
+) -> Result<(), Failure> {
+    let names = Names::of(name);
+    let mut session = core.db.session().await?;
+    let counter = core.counter(&mut session, name).await?;
+    let index = counter
+        .as_ref()
+        .and_then(|counter| counter.shape.of_field(field))
+        .ok_or_else(|| ruling::no_index(&field.to_string()))?;
+    if !index.multi && rows.iter().any(|(_, keys)| keys.is_multi()) {
+        // Before the first such row is there.
+        core.db
+            .db()
+            .collection::<Document>(&names.counter)
+            .update_one(
+                doc! { "_id": COUNTER, "indexes.tag": &index.tag },
+                doc! { "$set": { "indexes.$.multi": true } },
+            )
+            .session(&mut session)
+            .await?;
+        core.shapes.forget(name);
+    }
+    let updates = rows
+        .iter()
+        .map(|(cv, keys)| statement(*cv, keys, &index.tag))
+        .collect::<Result<Vec<_>, _>>()?;
+    core.write(&mut session, command::update(&names.ver, &updates))
+        .await
+}
+
+/// The statement that adds the keys of a row, if it can have them and has not.
+fn statement(cv: u64, keys: &FieldKeys, tag: &str) -> Result<RawDocumentBuf, StoreError> {
+    let path = format!("k.{tag}");
+    let mut set = doc! { &path: key_value(keys) };
+    if keys.is_multi() {
+        set.insert(format!("m.{tag}"), sort_value(keys).to_vec());
+    }
+    raw(&doc! {
+        "q": {
+            "_id": int(cv),
+            "op": { "$ne": PURGE },
+            "st": { "$exists": false },
+            path: { "$exists": false },
+        },
+        "u": { "$set": set },
+    })
+}
