@@ -1,15 +1,17 @@
 //! The write path: one batch of mutations inside the writer's transaction.
 
+mod removal;
+mod requests;
+
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
 };
 
 use rusqlite::{Connection, OptionalExtension};
-use xronox_model::{CollectionName, Location, Op, RecordId, Sha256, Timestamp, VersionRow};
+use xronox_model::{CollectionName, Location, Op, RecordId, Timestamp, VersionRow};
 use xronox_store::{
-    Append, Batch, Clock, Commit, IdempotencyKey, Mutation, Outcome, Purge, Refusal, Ruling,
-    StoreError, Taken, ruling::released,
+    Append, Batch, Clock, Commit, Mutation, Outcome, Purge, Refusal, Ruling, StoreError, Taken,
 };
 
 use crate::{
@@ -17,7 +19,7 @@ use crate::{
     error::storage,
     keys,
     read::{self, inline},
-    row::{self, Item, ItemRef, int, op_code, op_of, place, uint},
+    row::{self, Item, ItemRef, int},
     schema::SMALL_BODY,
     writer::Known,
 };
@@ -147,7 +149,7 @@ pub(crate) struct Pen<'a> {
 
 impl<'a> Pen<'a> {
     fn new(db: &'a Connection, place: &'a Place<'_>, at: Timestamp) -> Result<Self, StoreError> {
-        forget_expired(db, at)?;
+        requests::forget_expired(db, at)?;
         Ok(Self::at(db, place.name, &place.collection, place.first, at))
     }
 
@@ -410,262 +412,6 @@ impl<'a> Pen<'a> {
         }
         Ok(())
     }
-
-    /// Removes every row of the record before this one, with its body and
-    /// keys; gives the objects that no row names any more.
-    fn remove_before(&mut self, kept: &VersionRow) -> Result<Vec<Location>, StoreError> {
-        // A PURGE row stays for ever.
-        let mut rows = read::rows_before(self.db, self.collection, &kept.id, kept.cv)?;
-        rows.retain(|row| row.op != Op::Purge);
-        let p = &self.collection.tables.prefix;
-        let keep: std::collections::BTreeSet<_> = self.entries(kept);
-        let mut keys = self
-            .db
-            .prepare_cached(&format!(
-                "DELETE FROM \"{p}_key\" WHERE field = ? AND past = 1 AND key = ? AND item = ?"
-            ))
-            .map_err(storage)?;
-        let mut open = self
-            .db
-            .prepare_cached(&format!(
-                "UPDATE \"{p}_key\" SET from_cv = ? WHERE field = ? AND past = 0 AND key = ? AND item = ?"
-            ))
-            .map_err(storage)?;
-        let mut version = self
-            .db
-            .prepare_cached(&format!("DELETE FROM \"{p}_ver\" WHERE cv = ?"))
-            .map_err(storage)?;
-        let mut body = self
-            .db
-            .prepare_cached(&format!("DELETE FROM \"{p}_body\" WHERE cv = ?"))
-            .map_err(storage)?;
-        for row in &rows {
-            for (field, key) in entries(self.collection, row).0 {
-                keys.execute((field, &key, ItemRef(&row.id)))
-                    .map_err(storage)?;
-            }
-            version.execute([int(row.cv)]).map_err(storage)?;
-            body.execute([int(row.cv)]).map_err(storage)?;
-        }
-        for (field, key) in &keep {
-            open.execute((int(kept.cv), field, key, ItemRef(&kept.id)))
-                .map_err(storage)?;
-        }
-        Ok(released(&rows, [kept]))
-    }
-
-    fn prune(&mut self, id: &RecordId, ovs: &[u64]) -> Result<Outcome, StoreError> {
-        let Some(newest) = read::head(self.db, self.collection, id)? else {
-            return Ok(Outcome::Done {
-                released: Vec::new(),
-            });
-        };
-        if ovs.contains(&newest.ov) {
-            return Ok(Outcome::Refused(Refusal::Newest));
-        }
-        let mut gone = Vec::new();
-        let mut ovs = ovs.to_vec();
-        ovs.sort_unstable();
-        for ov in ovs {
-            let Some(row) = read::by_ov(self.db, self.collection, id, ov)? else {
-                continue;
-            };
-            if row.pruned.is_some() || row.op == Op::Purge {
-                continue;
-            }
-            self.trim_keys(&row)?;
-            let p = &self.collection.tables.prefix;
-            for statement in [
-                format!("DELETE FROM \"{p}_ver\" WHERE cv = ?"),
-                format!("DELETE FROM \"{p}_body\" WHERE cv = ?"),
-            ] {
-                self.db
-                    .prepare_cached(&statement)
-                    .and_then(|mut s| s.execute([int(row.cv)]))
-                    .map_err(storage)?;
-            }
-            gone.push(row.clone());
-            self.add(&row.into_stub())?;
-        }
-        let mut released = released(&gone, []);
-        let mut kept = Vec::new();
-        for location in released.drain(..) {
-            if !read::record_names(self.db, self.collection, id, &location)? {
-                kept.push(location);
-            }
-        }
-        Ok(Outcome::Done { released: kept })
-    }
-
-    /// Takes the validity of a row that is going out of its key intervals,
-    /// where it stands at their beginning; inside them the stub itself keeps
-    /// readers away.
-    fn trim_keys(&self, row: &VersionRow) -> Result<(), StoreError> {
-        let p = &self.collection.tables.prefix;
-        let Some(end) = row.to_cv else { return Ok(()) };
-        for (field, key) in entries(self.collection, row).0 {
-            let whole = self
-                .db
-                .prepare_cached(&format!(
-                    "DELETE FROM \"{p}_key\" WHERE field = ? AND past = 1 AND key = ? AND item = ? \
-                     AND from_cv = ? AND to_cv <= ?"
-                ))
-                .and_then(|mut s| s.execute((field, &key, ItemRef(&row.id), int(row.cv), int(end))))
-                .map_err(storage)?;
-            if whole == 0 {
-                self.db
-                    .prepare_cached(&format!(
-                        "UPDATE \"{p}_key\" SET from_cv = ? WHERE field = ? AND past IN (0, 1) \
-                         AND key = ? AND item = ? AND from_cv = ?"
-                    ))
-                    .and_then(|mut s| {
-                        s.execute((int(end), field, &key, ItemRef(&row.id), int(row.cv)))
-                    })
-                    .map_err(storage)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn relocate(&self, cv: u64, from: &Location, to: &Location) -> Result<Outcome, StoreError> {
-        let nothing = Outcome::Done {
-            released: Vec::new(),
-        };
-        let p = &self.collection.tables.prefix;
-        let (space, role, object) = place(from);
-        let (new_space, new_role, new_object) = place(to);
-        let item: Option<Item> = self
-            .db
-            .prepare_cached(&format!(
-                "UPDATE \"{p}_ver\" SET space = ?, role = ?, object = ?, body = NULL WHERE cv = ? \
-                 AND space IS ? AND role IS ? AND object IS ? AND sha256 IS NOT NULL RETURNING item"
-            ))
-            .and_then(|mut s| {
-                let values = (
-                    new_space,
-                    new_role,
-                    new_object,
-                    int(cv),
-                    space,
-                    role,
-                    object,
-                );
-                s.query_row(values, |row| row.get(0)).optional()
-            })
-            .map_err(storage)?;
-        let Some(Item(id)) = item else {
-            return Ok(nothing);
-        };
-        if *from == Location::Inline {
-            self.db
-                .prepare_cached(&format!("DELETE FROM \"{p}_body\" WHERE cv = ?"))
-                .and_then(|mut s| s.execute([int(cv)]))
-                .map_err(storage)?;
-            return Ok(nothing);
-        }
-        let named = from == to || read::record_names(self.db, self.collection, &id, from)?;
-        Ok(Outcome::Done {
-            released: if named {
-                Vec::new()
-            } else {
-                vec![from.clone()]
-            },
-        })
-    }
-
-    fn replay(&self, key: &IdempotencyKey) -> Result<Option<Outcome>, StoreError> {
-        type Stored = (Vec<u8>, Item, i64, i64, i64, i64, bool);
-        let stored: Option<Stored> = self
-            .db
-            .prepare_cached(
-                "SELECT fingerprint, item, ov, cv, at, op, unchanged FROM xronox_idempotency \
-                 WHERE collection = ? AND key = ? AND expires > ?",
-            )
-            .and_then(|mut s| {
-                s.query_row((self.name.as_str(), &key.key, self.at.as_millis()), |row| {
-                    Ok((
-                        row.get(0)?,
-                        row.get(1)?,
-                        row.get(2)?,
-                        row.get(3)?,
-                        row.get(4)?,
-                        row.get(5)?,
-                        row.get(6)?,
-                    ))
-                })
-                .optional()
-            })
-            .map_err(storage)?;
-        let Some((fingerprint, Item(id), ov, cv, at, op, unchanged)) = stored else {
-            return Ok(None);
-        };
-        if fingerprint != Sha256::as_bytes(&key.fingerprint) {
-            return Ok(Some(Outcome::Refused(Refusal::KeyReused)));
-        }
-        let commit = Commit {
-            id,
-            ov: uint(ov, "ov")?,
-            cv: uint(cv, "cv")?,
-            at: Timestamp::from_millis(at),
-            op: op_of(op)?,
-            released: Vec::new(),
-        };
-        Ok(Some(if unchanged {
-            Outcome::Unchanged(commit)
-        } else {
-            Outcome::Committed(commit)
-        }))
-    }
-
-    fn remember(
-        &self,
-        key: &IdempotencyKey,
-        commit: &Commit,
-        unchanged: bool,
-    ) -> Result<(), StoreError> {
-        self.db
-            .prepare_cached(
-                "INSERT OR REPLACE INTO xronox_idempotency \
-                 (collection, key, fingerprint, item, ov, cv, at, op, unchanged, expires) \
-                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            )
-            .and_then(|mut s| {
-                s.execute((
-                    self.name.as_str(),
-                    &key.key,
-                    key.fingerprint.as_bytes(),
-                    ItemRef(&commit.id),
-                    int(commit.ov),
-                    int(commit.cv),
-                    commit.at.as_millis(),
-                    op_code(commit.op),
-                    unchanged,
-                    self.at.plus_millis(key.keep_millis).as_millis(),
-                ))
-            })
-            .map_err(storage)?;
-        Ok(())
-    }
-}
-
-/// A bounded sweep of idempotency keys whose time is over.
-fn forget_expired(db: &Connection, at: Timestamp) -> Result<(), StoreError> {
-    // Asked first: the sweep itself sets up a table of its own, which costs as
-    // much as a small commit.
-    let any = "SELECT EXISTS (SELECT 1 FROM xronox_idempotency WHERE expires <= ?)";
-    let any: bool = db
-        .prepare_cached(any)
-        .and_then(|mut s| s.query_row([at.as_millis()], |row| row.get(0)))
-        .map_err(storage)?;
-    if any {
-        db.prepare_cached(
-            "DELETE FROM xronox_idempotency WHERE (collection, key) IN \
-             (SELECT collection, key FROM xronox_idempotency WHERE expires <= ? LIMIT 100)",
-        )
-        .and_then(|mut s| s.execute([at.as_millis()]))
-        .map_err(storage)?;
-    }
-    Ok(())
 }
 
 /// The key entries of a row, with the numbers of their fields, and the fields

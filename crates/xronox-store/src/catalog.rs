@@ -330,8 +330,8 @@ pub struct Append {
     pub idempotency: Option<IdempotencyKey>,
     /// Mutations of one group are committed together or not at all.
     pub group: Option<u32>,
-    /// Commit nothing when the record is live and stays so, and its document,
-    /// lineage, functions and imported times stay as they are.
+    /// Commit nothing when the record stays live, or stays deleted, and its
+    /// document, lineage, functions and imported times stay as they are.
     pub skip_unchanged: bool,
     /// Keep only this version of the record, and its PURGE rows.
     pub newest_only: bool,

@@ -152,8 +152,8 @@ fn document_keys(given: &IndexKeys, indexes: &Indexes) -> Option<IndexKeys> {
 
 fn unchanged(newest: &VersionRow, row: &VersionRow) -> bool {
     let content = |row: &VersionRow| row.body.as_ref().map(|body| body.sha256);
-    newest.live()
-        && row.live()
+    newest.op != Op::Purge
+        && newest.system.deleted() == row.system.deleted()
         && content(newest) == content(row)
         && newest.system.function_ids == row.system.function_ids
         && newest.system.lineage == row.system.lineage

@@ -4,6 +4,7 @@ pub(crate) mod attribution;
 pub(crate) mod blame;
 pub(crate) mod committer;
 pub(crate) mod copy;
+pub(crate) mod draft;
 pub(crate) mod gc;
 pub(crate) mod history;
 pub(crate) mod import;

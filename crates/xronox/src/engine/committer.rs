@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use xronox_model::{Attempt, CollectionName, RecordId};
 use xronox_store::{Batch, Catalog, Commit, Mutation, NewBody, Outcome, StoreError};
 
-use crate::engine::write::brief;
+use crate::engine::draft::brief;
 
 /// A batch ends at this many bytes of inline bodies.
 const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;

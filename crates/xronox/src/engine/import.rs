@@ -21,8 +21,8 @@ use crate::{
     engine::{
         attribution::{Attribution, attributed},
         committer::Pending,
+        draft::{Draft, contended, refused},
         prepare::{Canonical, canonical},
-        write::{Draft, contended, refused},
     },
 };
 

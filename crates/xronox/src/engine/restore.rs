@@ -17,8 +17,8 @@ use crate::{
     collection::Shared,
     engine::{
         attribution::{Attribution, attributed},
+        draft::Draft,
         read::{not_found, pruned},
-        write::{Draft, brief},
     },
 };
 
@@ -119,9 +119,6 @@ impl<'a> IntoFuture for RestoreObject<'a> {
                 }
                 self.attribution.check()?;
                 let source = shared.to_restore(&id, self.target).await?;
-                if let Some(same) = shared.deleted_alike(&source, self.expected_ov).await? {
-                    return Ok(same);
-                }
                 let draft = Draft {
                     id: &id,
                     op: Op::Restore,
@@ -169,24 +166,5 @@ impl Shared {
             row if row.pruned.is_some() => Err(pruned()),
             row => Ok(row),
         }
-    }
-
-    /// What the caller is told if the version is that of a deleted record and
-    /// the record is deleted with the same content now. (Of live ones the
-    /// catalog sees that itself.)
-    async fn deleted_alike(
-        &self,
-        source: &VersionRow,
-        expected_ov: Option<u64>,
-    ) -> Result<Option<Written>, Error> {
-        if source.live() {
-            return Ok(None);
-        }
-        let catalog = &self.database.catalog;
-        let head = catalog.head(&self.name, &source.id, Bodies::Omit).await?;
-        Ok(head
-            .filter(|head| plan::alike(source, head))
-            .filter(|head| expected_ov.is_none_or(|expected| expected == head.ov))
-            .map(|head| Written::of(brief(&head), true)))
     }
 }

@@ -14,10 +14,10 @@ use crate::{
     collection::Shared,
     engine::{
         attribution::Attribution,
+        draft::{Draft, contended, refused},
         prepare::unique_keys,
         read::not_found,
         record::parse,
-        write::{Draft, contended, refused},
     },
 };
 

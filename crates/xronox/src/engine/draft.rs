@@ -1,0 +1,394 @@
+//! How a draft of a write becomes a commit.
+
+use serde_json::Value;
+use xronox_model::{Attempt, IndexKeys, Invalid, Op, RecordId, SystemChange, VersionRow};
+use xronox_store::{
+    Append, Commit, Expect, IdempotencyKey, Mutation, NewBody, Outcome, Presence, Purge, Refusal,
+};
+
+use crate::{
+    Error, ErrorKind, Written,
+    collection::Shared,
+    database::Database,
+    engine::{
+        attribution::Attribution,
+        committer::{Pending, Trouble},
+        prepare::{Canonical, Prepared, canonical, unique_keys},
+        read::not_found,
+        record::parse,
+        turns::Expected,
+    },
+};
+
+/// How often a write is prepared anew because others changed the record or
+/// the indexes in between.
+const MAX_TRIES: u32 = 100;
+
+/// A write but for its body.
+pub(crate) struct Draft<'a> {
+    pub(crate) id: &'a RecordId,
+    pub(crate) op: Op,
+    pub(crate) expect: Expect,
+    pub(crate) attribution: &'a Attribution,
+    pub(crate) change: SystemChange,
+    pub(crate) idempotency: Option<IdempotencyKey>,
+    pub(crate) skip_unchanged: bool,
+}
+
+/// What to do with the answer to a submitted write.
+pub(crate) enum Step {
+    Done(Written),
+    /// Something it was prepared with has changed: prepare it anew.
+    Again(Refusal),
+}
+
+impl Shared {
+    pub(crate) fn append(
+        &self,
+        draft: &Draft<'_>,
+        attempt: Attempt,
+        body: NewBody,
+        keys: Option<IndexKeys>,
+        unique: Vec<xronox_model::UniqueKey>,
+    ) -> Append {
+        Append {
+            id: draft.id.clone(),
+            op: draft.op,
+            expect: draft.expect,
+            attempt,
+            actor: draft.attribution.actor.clone(),
+            on_behalf_of: draft.attribution.on_behalf_of.clone(),
+            reason: draft.attribution.reason.clone(),
+            change: draft.change.clone(),
+            body,
+            keys,
+            unique,
+            idempotency: draft.idempotency.clone(),
+            group: None,
+            skip_unchanged: draft.skip_unchanged,
+            newest_only: !self.rules.versioning,
+        }
+    }
+
+    pub(crate) fn append_prepared(
+        &self,
+        draft: &Draft<'_>,
+        attempt: Attempt,
+        prepared: Prepared,
+    ) -> Mutation {
+        let Prepared {
+            body, keys, unique, ..
+        } = prepared;
+        Mutation::Append(self.append(draft, attempt, NewBody::Given(body), Some(keys), unique))
+    }
+
+    /// Writes a document that does not depend on the current one.
+    pub(crate) async fn write_whole(
+        &self,
+        draft: &Draft<'_>,
+        document: &Canonical,
+    ) -> Result<Written, Error> {
+        for _ in 0..MAX_TRIES {
+            let indexes = self.indexes().await?;
+            let attempt = Database::new_attempt();
+            let ov = draft.expect.ov.map_or(0, |ov| ov + 1);
+            let prepared = self
+                .prepare(document, &indexes, draft.id, ov, attempt)
+                .await?;
+            let put_at = prepared.put_at;
+            let append = self.append_prepared(draft, attempt, prepared);
+            let committer = self.committer();
+            let pending = committer
+                .submit(indexes.epoch, vec![append], put_at)
+                .await?;
+            if let Step::Done(written) = self.settle(pending, draft.id).await? {
+                return Ok(written);
+            }
+        }
+        Err(contended())
+    }
+
+    /// Writes a version whose body an earlier one has.
+    pub(crate) async fn write_named(
+        &self,
+        draft: &Draft<'_>,
+        body: NewBody,
+    ) -> Result<Written, Error> {
+        let mut with_keys = false;
+        for _ in 0..MAX_TRIES {
+            let indexes = self.indexes().await?;
+            let has_unique = indexes.list.iter().any(|index| index.spec.unique);
+            let needs_unique = has_unique && draft.op != Op::Delete;
+            let (mut keys, mut unique, mut expect) = (None, Vec::new(), draft.expect);
+            if with_keys || needs_unique {
+                let source = self.source(draft.id, &body).await?;
+                let document = parse(self.load(source.clone()).await?.bytes().map_or(&[], |b| b))?;
+                keys = Some(IndexKeys::of_body(&document, indexes.fields()));
+                if needs_unique && !source.system.deleted() {
+                    unique = unique_keys(&document, &indexes)?;
+                }
+                if matches!(body, NewBody::OfNewest) {
+                    // These keys are good for that version only.
+                    expect.ov = Some(expect.ov.unwrap_or(source.ov));
+                }
+            }
+            let own = Draft {
+                expect,
+                attribution: draft.attribution,
+                change: draft.change.clone(),
+                idempotency: draft.idempotency.clone(),
+                ..*draft
+            };
+            let attempt = Database::new_attempt();
+            let append = self.append(&own, attempt, body.clone(), keys, unique);
+            let committer = self.committer();
+            let mutations = vec![Mutation::Append(append)];
+            let pending = committer.submit(indexes.epoch, mutations, None).await?;
+            match self
+                .settle_expecting(pending, draft.id, draft.expect.ov)
+                .await?
+            {
+                Step::Done(written) => return Ok(written),
+                Step::Again(Refusal::KeysNeeded) => with_keys = true,
+                Step::Again(_) => {}
+            }
+        }
+        Err(contended())
+    }
+
+    async fn source(&self, id: &RecordId, body: &NewBody) -> Result<VersionRow, Error> {
+        match body {
+            NewBody::OfVersion(ov) => self.version(id, *ov).await,
+            NewBody::OfNewest | NewBody::Given(_) => self.newest(id).await?.ok_or_else(not_found),
+        }
+    }
+
+    /// Writes what `change` makes of the current document. Such writes of one
+    /// record take turns; each goes on from what the one before it will leave.
+    pub(crate) async fn write_changed(
+        &self,
+        draft: &Draft<'_>,
+        change: &(dyn Fn(&mut Value) -> Result<(), Invalid> + Sync),
+    ) -> Result<Written, Error> {
+        let standing = self.turns.stand(draft.id);
+        for _ in 0..MAX_TRIES {
+            let mut turn = standing.turn().await;
+            let expected = match turn.take() {
+                // A caller who names a version means a committed one.
+                Some(expected) if draft.expect.ov.is_none() => expected,
+                _ => self.expected(draft.id).await?,
+            };
+            if expected.system.deleted() {
+                return Err(Error::new(ErrorKind::Deleted, "the record is deleted"));
+            }
+            let mut document = expected.document.clone();
+            change(&mut document)?;
+            let canonical = canonical(document, self.rules.max_bytes)?;
+            let unchanged = draft.skip_unchanged && canonical.sha256 == expected.sha256;
+            let indexes = self.indexes().await?;
+            let attempt = Database::new_attempt();
+            let ov = expected.ov + 1;
+            let prepared = self
+                .prepare(&canonical, &indexes, draft.id, ov, attempt)
+                .await?;
+            let put_at = prepared.put_at;
+            let own = Draft {
+                expect: Expect {
+                    state: Presence::Live,
+                    ov: Some(draft.expect.ov.unwrap_or(expected.ov)),
+                },
+                attribution: draft.attribution,
+                change: draft.change.clone(),
+                idempotency: draft.idempotency.clone(),
+                ..*draft
+            };
+            let append = self.append_prepared(&own, attempt, prepared);
+            let committer = self.committer();
+            let pending = committer
+                .submit(indexes.epoch, vec![append], put_at)
+                .await?;
+            *turn = Some(Expected {
+                ov: if unchanged { expected.ov } else { ov },
+                document: canonical.document,
+                sha256: canonical.sha256,
+                system: expected.system,
+            });
+            drop(turn);
+            let settled = self
+                .settle_expecting(pending, draft.id, draft.expect.ov)
+                .await;
+            match settled {
+                Ok(Step::Done(written)) => return Ok(written),
+                other => {
+                    // Whoever goes on from this failure fails too, and reads anew.
+                    *standing.turn().await = None;
+                    other?;
+                }
+            }
+        }
+        Err(contended())
+    }
+
+    async fn expected(&self, id: &RecordId) -> Result<Expected, Error> {
+        let row = self.newest(id).await?.filter(|row| row.op != Op::Purge);
+        let row = row.ok_or_else(not_found)?;
+        let record = self.load(row).await?;
+        Ok(Expected {
+            ov: record.ov(),
+            document: record.whole()?,
+            sha256: record.sha256().ok_or_else(not_found)?,
+            system: record.system().clone(),
+        })
+    }
+
+    /// Removes a record for good, then the bodies that only it named.
+    pub(crate) async fn purge(
+        &self,
+        id: &RecordId,
+        expect_ov: Option<u64>,
+        attribution: &Attribution,
+    ) -> Result<Written, Error> {
+        for _ in 0..MAX_TRIES {
+            let indexes = self.indexes().await?;
+            let purge = Purge {
+                id: id.clone(),
+                expect_ov,
+                attempt: Database::new_attempt(),
+                actor: attribution.actor.clone(),
+                on_behalf_of: attribution.on_behalf_of.clone(),
+                reason: attribution.reason.clone(),
+                group: None,
+            };
+            let committer = self.committer();
+            let mutations = vec![Mutation::Purge(purge)];
+            let pending = committer.submit(indexes.epoch, mutations, None).await?;
+            if let Step::Done(written) = self.settle(pending, id).await? {
+                return Ok(written);
+            }
+        }
+        Err(contended())
+    }
+
+    async fn settle(&self, pending: Pending, id: &RecordId) -> Result<Step, Error> {
+        self.settle_expecting(pending, id, Some(0)).await
+    }
+
+    /// What the answer to one mutation means. `asked` is the version that the
+    /// caller asked for: a conflict with one that only the engine chose is
+    /// nobody's business, and the write is prepared anew.
+    async fn settle_expecting(
+        &self,
+        pending: Pending,
+        id: &RecordId,
+        asked: Option<u64>,
+    ) -> Result<Step, Error> {
+        let outcome = match self.sort_out(pending.answer().await).await? {
+            Some(outcomes) => outcomes.into_iter().next(),
+            None => return Ok(Step::Again(Refusal::KeysNeeded)),
+        };
+        match outcome {
+            Some(Outcome::Committed(mut commit)) => {
+                let released = std::mem::take(&mut commit.released);
+                if commit.op == Op::Purge {
+                    self.delete_bodies(released, id).await;
+                }
+                Ok(Step::Done(Written::of(commit, false)))
+            }
+            Some(Outcome::Unchanged(commit)) => Ok(Step::Done(Written::of(commit, true))),
+            Some(Outcome::Refused(refusal @ Refusal::KeysNeeded)) => Ok(Step::Again(refusal)),
+            Some(Outcome::Refused(refusal @ Refusal::Conflict { .. })) if asked.is_none() => {
+                Ok(Step::Again(refusal))
+            }
+            Some(Outcome::Refused(refusal)) => Err(refused(refusal)),
+            Some(Outcome::Done { .. }) | None => Err(Error::new(
+                ErrorKind::Corrupt,
+                "the catalog answered with another outcome than was asked for",
+            )),
+        }
+    }
+
+    /// The outcomes of an answer; `None` if what was prepared is out of date.
+    pub(crate) async fn sort_out(
+        &self,
+        answer: Result<Vec<Outcome>, Trouble>,
+    ) -> Result<Option<Vec<Outcome>>, Error> {
+        match answer {
+            Ok(outcomes) => Ok(Some(outcomes)),
+            Err(Trouble::Stale) => {
+                self.refresh_indexes().await?;
+                Ok(None)
+            }
+            Err(Trouble::PutAgain) => Ok(None),
+            Err(Trouble::Store(error)) => Err(Error::shared(error)),
+            Err(Trouble::Unknown(id, attempt)) => Err(Error::new(
+                ErrorKind::Indeterminate { id, attempt },
+                "the outcome of the commit is unknown",
+            )),
+        }
+    }
+
+    /// Deletes bodies that a committed purge released. What cannot be deleted
+    /// now is garbage for the collector.
+    async fn delete_bodies(&self, released: Vec<xronox_model::Location>, id: &RecordId) {
+        for location in released {
+            if let Err(error) = self.database.payloads.delete(&location).await {
+                tracing::warn!(collection = %self.name, %id, %error, "a purged body is left for gc");
+            }
+        }
+    }
+}
+
+/// What a refusal means to the caller.
+pub(crate) fn refused(refusal: Refusal) -> Error {
+    let (kind, message) = match refusal {
+        Refusal::NotFound => return not_found(),
+        Refusal::AlreadyExists => (
+            ErrorKind::AlreadyExists,
+            "there is a record with this id, maybe a deleted one".to_owned(),
+        ),
+        Refusal::Taken(taken) => (
+            ErrorKind::AlreadyExists,
+            format!(
+                "{} holds the same key of index `{}`",
+                taken.holder, taken.index
+            ),
+        ),
+        Refusal::Conflict { expected, actual } => (
+            ErrorKind::Conflict { expected, actual },
+            format!("expected version {expected}, the newest is {actual}"),
+        ),
+        Refusal::Deleted => (ErrorKind::Deleted, "the record is deleted".to_owned()),
+        Refusal::Pruned => (
+            ErrorKind::Pruned,
+            "retention has removed this version".to_owned(),
+        ),
+        Refusal::KeyReused => (
+            ErrorKind::Invalid,
+            "`idempotencyKey`: was used for another request".to_owned(),
+        ),
+        Refusal::KeysNeeded | Refusal::Group | Refusal::Newest => (
+            ErrorKind::Corrupt,
+            "the catalog refused what was not asked of it".to_owned(),
+        ),
+    };
+    Error::new(kind, message)
+}
+
+pub(crate) fn contended() -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        "others keep changing the record; nothing was written",
+    )
+}
+
+/// A committed row, in short.
+pub(crate) fn brief(row: &VersionRow) -> Commit {
+    Commit {
+        id: row.id.clone(),
+        ov: row.ov,
+        cv: row.cv,
+        at: row.at,
+        op: row.op,
+        released: Vec::new(),
+    }
+}
