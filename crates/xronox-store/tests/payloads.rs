@@ -123,30 +123,6 @@ fn assert_corrupt(read: Result<Bytes, StoreError>, what: &str) {
 }
 
 #[tokio::test]
-async fn plain_and_compressed_bodies_lie_side_by_side() {
-    let payloads = in_memory();
-    let mut bodies = Vec::new();
-    for i in 0..40 {
-        let canonical = text(i, 10 + 40 * i as usize);
-        let codec = if i % 2 == 0 {
-            packing()
-        } else {
-            Codec::default()
-        };
-        let key = format!("shop.0f/orders/o-{i}/v0/aa/item.json");
-        bodies.push((stored(&payloads, codec, &key, &canonical).await, canonical));
-    }
-    let encodings: Vec<_> = bodies.iter().map(|(body, _)| body.encoding).collect();
-    assert!(encodings.contains(&Encoding::Plain) && encodings.contains(&Encoding::Zstd));
-    for (body, canonical) in &bodies {
-        assert_eq!(payloads.read(body).await.unwrap(), canonical);
-    }
-    let (asked, expected): (Vec<_>, Vec<_>) = bodies.into_iter().unzip();
-    let read: Vec<_> = payloads.read_many(asked).try_collect().await.unwrap();
-    assert_eq!(read, expected);
-}
-
-#[tokio::test]
 async fn a_large_body_comes_back() {
     let payloads = in_memory();
     let canonical = text(1, 3 << 20);
@@ -224,18 +200,6 @@ async fn a_bomb_is_refused() {
     assert_corrupt(payloads.read(&body).await, "decompress");
     body.size = u64::MAX;
     assert_corrupt(payloads.read(&body).await, "decompress");
-}
-
-#[tokio::test]
-async fn a_missing_body_is_damage_and_a_repeated_delete_is_not() {
-    let payloads = in_memory();
-    let body = stored(&payloads, Codec::default(), KEY, &text(1, 500)).await;
-    assert!(payloads.exists(&body.location).await.unwrap());
-    for _ in 0..2 {
-        payloads.delete(&body.location).await.unwrap();
-        assert!(!payloads.exists(&body.location).await.unwrap());
-        assert_corrupt(payloads.read(&body).await, "missing");
-    }
 }
 
 #[tokio::test]
@@ -409,27 +373,6 @@ async fn what_an_interrupted_put_left_is_listed_and_deleted() {
     };
     payloads.delete(&location).await.unwrap();
     assert_eq!(keys(&payloads, "").await, [KEY]);
-}
-
-#[tokio::test]
-async fn lists_keep_to_whole_segments() {
-    let base = tempfile::tempdir().unwrap();
-    for payloads in [in_memory(), in_files(base.path())] {
-        let canonical = text(1, 77);
-        for key in ["a.1/x/1", "a.1/y", "a.12/x", "b.1/x"] {
-            stored(&payloads, Codec::default(), key, &canonical).await;
-        }
-        assert_eq!(keys(&payloads, "a.1").await, ["a.1/x/1", "a.1/y"]);
-        assert_eq!(keys(&payloads, "").await.len(), 4);
-        assert_eq!(keys(&payloads, "c").await, [""; 0]);
-        let mut listed = payloads.list("main", BucketRole::Records, "b.1").unwrap();
-        let entry = listed.next().await.unwrap().unwrap();
-        assert_eq!(entry.size, 77);
-        assert!(
-            entry.last_modified.to_string().starts_with("20"),
-            "{entry:?}"
-        );
-    }
 }
 
 #[tokio::test]

@@ -5,6 +5,8 @@ mod bucket;
 mod gcs;
 mod http;
 mod s3;
+#[cfg(test)]
+mod shapes;
 
 use async_trait::async_trait;
 use object_store::{
@@ -55,7 +57,10 @@ impl Account {
     /// [`StoreError::Refused`] for keys that are none,
     /// [`StoreError::Unavailable`] if there can be no HTTP client.
     pub(super) fn open(target: &Target, limits: &GateLimits) -> Result<Self, StoreError> {
-        let connector = Connector::new(limits.request_timeout);
+        Self::open_over(target, Connector::new(limits.request_timeout))
+    }
+
+    fn open_over(target: &Target, connector: Connector) -> Result<Self, StoreError> {
         Ok(match target {
             Target::S3 {
                 endpoint,

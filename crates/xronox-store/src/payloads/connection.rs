@@ -94,9 +94,9 @@ pub struct SpaceConnection {
     /// Requests under way at a time, 1 to 10,000.
     #[serde(default = "default_concurrency")]
     pub max_concurrency: usize,
-    /// How long one request may take, in milliseconds, from 1 to an hour. An
-    /// operation with all its requests and pauses takes at most four times as
-    /// long.
+    /// How long one request may take with its body, in milliseconds, at most
+    /// an hour. With all its repetitions, pauses and the wait for its turn it
+    /// takes at most four times as long.
     #[serde(default = "default_request_timeout")]
     pub request_timeout_ms: NonZeroU64,
     /// How often a request that failed is repeated, where that can help, at
@@ -130,8 +130,7 @@ pub enum Credentials {
 }
 
 /// A value that never shows: neither in `Debug` nor when serialised.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
@@ -155,6 +154,16 @@ impl fmt::Debug for Secret {
 impl Serialize for Secret {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str("***")
+    }
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    /// An error does not repeat what was found instead of a string.
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match serde_json::Value::deserialize(deserializer)? {
+            serde_json::Value::String(value) => Ok(Self(value)),
+            _ => Err(serde::de::Error::custom("a secret must be a string")),
+        }
     }
 }
 

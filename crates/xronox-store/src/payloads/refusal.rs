@@ -163,3 +163,119 @@ fn element<'a>(body: &'a str, name: &str) -> Option<&'a str> {
     let (_, rest) = body.split_once(&format!("<{name}>"))?;
     rest.split_once(&format!("</{name}>")).map(|(text, _)| text)
 }
+
+#[cfg(all(test, feature = "cloud"))]
+mod tests {
+    use super::*;
+
+    /// An S3 error document.
+    fn s3(status: u16, code: &str) -> Refusal {
+        let body = format!(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code>\
+             <Message>What S3\nsays of it</Message><StringToSign>AWS4 secret</StringToSign>\
+             <RequestId>4442587FB7D0A2F9</RequestId></Error>"
+        );
+        Refusal::read(status, None, &body)
+    }
+
+    #[test]
+    fn answers_have_their_meaning() {
+        use SpaceProblem as P;
+
+        for (refusal, problem) in [
+            (s3(404, "NoSuchBucket"), Some(P::MissingBucket)),
+            (s3(403, "AccessDenied"), Some(P::Denied)),
+            (s3(403, "InvalidAccessKeyId"), Some(P::Credentials)),
+            (s3(403, "SignatureDoesNotMatch"), Some(P::Credentials)),
+            (s3(400, "ExpiredToken"), Some(P::Credentials)),
+            (s3(403, "RequestTimeTooSkewed"), Some(P::ClockSkew)),
+            (s3(301, "PermanentRedirect"), Some(P::OtherRegion)),
+            (
+                s3(400, "AuthorizationHeaderMalformed"),
+                Some(P::OtherRegion),
+            ),
+            (s3(404, "NoSuchKey"), None),
+            (s3(503, "SlowDown"), None),
+            (
+                Refusal::read(404, Some("ContainerNotFound"), ""),
+                Some(P::MissingBucket),
+            ),
+            (Refusal::read(404, Some("BlobNotFound"), ""), None),
+            (
+                Refusal::read(403, Some("AuthenticationFailed"), ""),
+                Some(P::Credentials),
+            ),
+            (
+                Refusal::read(
+                    403,
+                    Some("AuthenticationFailed"),
+                    "<Error><Code>AuthenticationFailed</Code><AuthenticationErrorDetail>Request \
+                     date header too old: 'Fri, 23 Nov 2026 08:00:00 GMT'\
+                     </AuthenticationErrorDetail></Error>",
+                ),
+                Some(P::ClockSkew),
+            ),
+            (
+                Refusal::read(403, Some("AuthorizationPermissionMismatch"), ""),
+                Some(P::Denied),
+            ),
+            (
+                Refusal::read(
+                    400,
+                    None,
+                    r#"{"error":"invalid_grant","error_description":"Invalid JWT: Token must be a
+                    short-lived token (60 minutes) and in a reasonable timeframe."}"#,
+                ),
+                Some(P::ClockSkew),
+            ),
+            (
+                Refusal::read(400, None, r#"{"error":"invalid_grant"}"#),
+                Some(P::Credentials),
+            ),
+            (
+                Refusal::read(401, None, "no document at all"),
+                Some(P::Credentials),
+            ),
+        ] {
+            assert_eq!(refusal.problem(), problem, "{refusal:?}");
+            let missing = refusal.status == 404 && problem.is_none();
+            assert_eq!(refusal.is_missing_object(), missing, "{refusal:?}");
+        }
+    }
+
+    #[test]
+    fn only_what_can_pass_is_repeated() {
+        for passing in [
+            s3(500, "InternalError"),
+            s3(502, ""),
+            s3(503, "SlowDown"),
+            s3(504, ""),
+            s3(408, ""),
+            s3(429, "TooManyRequests"),
+            s3(400, "RequestTimeout"),
+            Refusal::read(503, Some("ServerBusy"), ""),
+        ] {
+            assert!(passing.is_passing(), "{passing:?}");
+        }
+        for lasting in [
+            s3(400, "InvalidArgument"),
+            s3(401, ""),
+            s3(403, "AccessDenied"),
+            s3(403, "RequestTimeTooSkewed"),
+            s3(404, "NoSuchKey"),
+            s3(409, "OperationAborted"),
+            s3(412, "PreconditionFailed"),
+            s3(501, "NotImplemented"),
+        ] {
+            assert!(!lasting.is_passing(), "{lasting:?}");
+        }
+    }
+
+    #[test]
+    fn answers_are_cut_short() {
+        let said = s3(403, "AccessDenied").to_string();
+        assert_eq!(said, "the server answered 403 AccessDenied: What S3");
+        let long = format!("<Message>{}</Message>", "x".repeat(10_000));
+        assert!(Refusal::read(500, None, &long).to_string().len() < 400);
+    }
+}

@@ -98,13 +98,9 @@ fn hasty(connection: SpaceConnection) -> SpaceConnection {
 
 /// The whole error with its causes, as a log would print it.
 fn printed(error: &StoreError) -> String {
-    let mut text = format!("{error} {error:?}");
-    let mut next = std::error::Error::source(error);
-    while let Some(cause) = next {
-        text += &format!(" {cause}");
-        next = cause.source();
-    }
-    text
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    let causes: Vec<_> = causes.map(ToString::to_string).collect();
+    format!("{error} {error:?} {causes:?}")
 }
 
 #[track_caller]

@@ -68,10 +68,12 @@ impl<S: Service> Remote for CloudBucket<S> {
             max_keys: Some(1),
             ..PaginatedListOptions::default()
         };
-        let prefix = Some(self.folder.as_ref()).filter(|folder| !folder.is_empty());
+        // A policy may allow no more than the folder.
+        let folder = self.folder.as_ref();
+        let prefix = (!folder.is_empty()).then(|| format!("{folder}/"));
         self.service
             .store()
-            .list_paginated(prefix, one)
+            .list_paginated(prefix.as_deref(), one)
             .await
             .map(drop)
     }

@@ -48,6 +48,17 @@ impl Connector {
         }))
     }
 
+    /// A connector to something else than a network.
+    #[cfg(test)]
+    pub(super) fn to(service: impl HttpService) -> Self {
+        let client = HttpClient::new(Exchange(service));
+        Self(Arc::new(Clients {
+            connect_timeout: CONNECT_TIMEOUT,
+            encrypted: Mutex::new(Some(client.clone())),
+            plain: Mutex::new(Some(client)),
+        }))
+    }
+
     fn client(&self, plain: bool) -> Result<HttpClient> {
         let mut client = if plain {
             self.0.plain.lock()

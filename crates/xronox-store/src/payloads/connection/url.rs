@@ -135,3 +135,96 @@ fn folders(prefix: &str) -> PerRole {
         backups: below("backups"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> Result<SpaceConnection, ConnectionError> {
+        SpaceConnection::from_url_in(line, |_| None)
+    }
+
+    fn environment(name: &str) -> Option<String> {
+        let value = match name {
+            "AWS_DEFAULT_REGION" => "eu-west-1",
+            "AZURE_STORAGE_ACCOUNT" => "ours",
+            "AZURE_STORAGE_ACCOUNT_NAME" => "theirs",
+            _ => return None,
+        };
+        Some(value.to_owned())
+    }
+
+    #[test]
+    fn a_line_names_a_bucket_and_a_place_in_it() {
+        let s3 = read("s3://things/a/b/?endpoint=http://127.0.0.1:9000&region=r-1&pathStyle=true");
+        let s3 = s3.unwrap();
+        assert_eq!(s3.endpoint, "http://127.0.0.1:9000");
+        assert_eq!(s3.provider, Some(Provider::S3));
+        assert_eq!(s3.region.as_deref(), Some("r-1"));
+        assert_eq!(s3.bucket.as_deref(), Some("things"));
+        assert_eq!(s3.folder_prefixes.records.as_deref(), Some("a/b"));
+        assert_eq!(s3.folder_prefixes.backups.as_deref(), Some("a/b/backups"));
+        assert!(s3.force_path_style);
+        assert_eq!(s3.credentials, Some(Credentials::Environment));
+
+        let az = read("az://things?account=ours").unwrap();
+        assert_eq!(az.endpoint, "https://ours.blob.core.windows.net");
+        let az = read("az://things/x?account=ours&endpoint=http%3A%2F%2F127.0.0.1%3A1%2Fours");
+        let az = az.unwrap();
+        assert_eq!(
+            (&*az.endpoint, az.provider),
+            ("http://127.0.0.1:1/ours", Some(Provider::Azure))
+        );
+
+        let gs = read("gs://things/x").unwrap();
+        assert_eq!((&*gs.endpoint, gs.provider), ("gs://", Some(Provider::Gcs)));
+
+        assert_eq!(
+            read("file:a b/c").unwrap(),
+            SpaceConnection::new("file:a b/c")
+        );
+        assert_eq!(read("memory:").unwrap(), SpaceConnection::new("memory:"));
+    }
+
+    #[test]
+    fn what_a_line_leaves_out_comes_from_the_environment() {
+        let s3 = SpaceConnection::from_url_in("s3://things", environment).unwrap();
+        assert_eq!(s3.region.as_deref(), Some("eu-west-1"));
+        let s3 = SpaceConnection::from_url_in("s3://things?region=here", environment).unwrap();
+        assert_eq!(s3.region.as_deref(), Some("here"));
+        let az = SpaceConnection::from_url_in("az://things", environment).unwrap();
+        assert_eq!(az.endpoint, "https://ours.blob.core.windows.net");
+        assert_eq!(az.access_key.as_deref(), Some("ours"));
+        assert_eq!(read("az://things").unwrap_err().field, "account");
+    }
+
+    #[test]
+    fn a_line_that_is_wrong_is_not_repeated() {
+        for line in [
+            "",
+            "things",
+            "http://things",
+            "s3:things",
+            "s3://",
+            "s3://AKIA:hush@things",
+            "s3://things:9000/x",
+            "s3://things/x#hush",
+            "s3://things?secretKey=hush",
+            "s3://things?hush",
+            "s3://things?account=x",
+            "gs://things?region=x",
+            "az://things?account=Not.One",
+            "s3://things?pathStyle=yes",
+            "s3://things?region=a&region=b",
+            "s3://things?endpoint=hush.example",
+            "s3://things?endpoint=https://who:hush@s3.example",
+            "s3://things/a%20b",
+            "s3://th%2Fings/a",
+            "memory:x",
+            "file:",
+        ] {
+            let error = read(line).unwrap_err().to_string();
+            assert!(!error.contains("hush"), "{line}: {error}");
+        }
+    }
+}
