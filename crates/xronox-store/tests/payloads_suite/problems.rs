@@ -493,3 +493,62 @@ async fn objects_get_the_class_of_their_bucket() {
         assert_eq!(payloads.read(&body).await.unwrap(), large);
     }
 }
+
+/// Runs a test of this file that plain runs leave out, in a process of its own
+/// with these variables.
+fn run_with(test: &str, variables: &[(&str, &str)]) {
+    let run = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", &format!("problems::{test}"), "--include-ignored"])
+        .envs(variables.iter().copied())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&run.stdout);
+    assert!(run.status.success() && said.contains("1 passed"), "{said}");
+}
+
+#[test]
+fn a_line_and_the_environment_are_enough() {
+    let s3 = servers::s3();
+    let bucket = s3.buckets.records.unwrap();
+    let line = format!(
+        "s3://{bucket}/lines?endpoint={}&pathStyle=true",
+        s3.endpoint
+    );
+    run_with(
+        "a_line_is_enough",
+        &[
+            ("LINE", &line),
+            ("AWS_REGION", &s3.region.unwrap()),
+            ("AWS_ACCESS_KEY_ID", &s3.access_key.unwrap()),
+            ("AWS_SECRET_ACCESS_KEY", s3.secret_key.unwrap().reveal()),
+        ],
+    );
+    let azure = servers::azure();
+    let bucket = azure.buckets.records.unwrap();
+    run_with(
+        "a_line_is_enough",
+        &[
+            (
+                "LINE",
+                &format!("az://{bucket}/lines?endpoint={}", azure.endpoint),
+            ),
+            ("AZURE_STORAGE_ACCOUNT", &azure.access_key.unwrap()),
+            ("AZURE_STORAGE_KEY", azure.secret_key.unwrap().reveal()),
+        ],
+    );
+}
+
+#[tokio::test]
+#[ignore = "run by a_line_and_the_environment_are_enough"]
+async fn a_line_is_enough() {
+    let connection = SpaceConnection::from_url(&std::env::var("LINE").unwrap()).unwrap();
+    let payloads = payloads(made(&connection).await);
+    let canonical = text(1, 500);
+    let key = unique("key");
+    for role in [RECORDS, BucketRole::Backups] {
+        let location = payloads.put(&key, canonical.clone(), role).await.unwrap();
+        let body = described(&canonical, Encoding::Plain, location);
+        assert_eq!(payloads.read(&body).await.unwrap(), canonical);
+        payloads.delete(&body.location).await.unwrap();
+    }
+}
