@@ -27,7 +27,9 @@ pub(super) use resolve::{Place, Plan, Target};
 ///
 /// An emulator or a private endpoint of Azure or GCS looks like S3, so it
 /// needs [`provider`](Self::provider). Requests go unencrypted only to an
-/// endpoint that is spelled with `http://`.
+/// endpoint that is spelled with `http://`. Certificates are checked as the
+/// system does; on Linux `SSL_CERT_FILE` or `SSL_CERT_DIR` names other roots,
+/// those of a private endpoint for example.
 ///
 /// # Credentials
 ///

@@ -29,7 +29,7 @@ impl Failure {
     pub(super) fn problem(&self) -> Option<SpaceProblem> {
         match self {
             Self::Silence(_) => None,
-            Self::Store(error) => Refusal::behind(error)?.problem(),
+            Self::Store(error) => SpaceProblem::behind(error),
         }
     }
 
@@ -40,6 +40,7 @@ impl Failure {
             Self::Store(error @ object_store::Error::Generic { .. }) => {
                 match Refusal::behind(error) {
                     Some(refusal) => refusal.is_passing(),
+                    None if SpaceProblem::behind(error).is_some() => false,
                     None => io_cause(error).is_none_or(|error| lasting(error.kind()).is_none()),
                 }
             }
@@ -61,10 +62,10 @@ impl Failure {
             Self::Store(error) => error,
         };
         let cause = io_cause(&error).map(io::Error::kind);
-        let refused = Refusal::behind(&error).map(|refusal| match refusal.problem() {
-            Some(problem) => problem.to_string(),
-            None => refusal.to_string(),
-        });
+        let refused = match SpaceProblem::behind(&error) {
+            Some(problem) => Some(problem.to_string()),
+            None => Refusal::behind(&error).map(ToString::to_string),
+        };
         let why = match (&error, refused) {
             (E::InvalidPath { .. }, _) => {
                 return StoreError::Refused(format!("the store cannot {verb} {place}: {error}"));

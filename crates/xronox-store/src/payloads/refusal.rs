@@ -20,13 +20,44 @@ pub enum SpaceProblem {
     ClockSkew,
     /// The bucket is in another region, or the request was signed for another.
     OtherRegion,
+    /// The store's certificate is not one that this machine trusts.
+    Certificate,
 }
 
 impl SpaceProblem {
     /// The problem behind a failed operation, if it is one of these.
     pub fn of(error: &StoreError) -> Option<Self> {
-        Refusal::behind(error)?.problem()
+        Self::behind(error)
     }
+
+    pub(super) fn behind(error: &(dyn Error + 'static)) -> Option<Self> {
+        match Refusal::behind(error) {
+            Some(refusal) => refusal.problem(),
+            None => is_untrusted(error).then_some(Self::Certificate),
+        }
+    }
+}
+
+/// Whether a connection ended at the store's certificate.
+#[cfg(feature = "cloud")]
+fn is_untrusted(error: &(dyn Error + 'static)) -> bool {
+    let invalid = |error: &rustls::Error| matches!(error, rustls::Error::InvalidCertificate(_));
+    if error.downcast_ref().is_some_and(invalid) {
+        return true;
+    }
+    // What an I/O error was made of is not among its causes.
+    let made_of = error
+        .downcast_ref::<std::io::Error>()
+        .and_then(std::io::Error::get_ref);
+    match made_of {
+        Some(inner) => is_untrusted(inner),
+        None => error.source().is_some_and(is_untrusted),
+    }
+}
+
+#[cfg(not(feature = "cloud"))]
+fn is_untrusted(_: &(dyn Error + 'static)) -> bool {
+    false
 }
 
 impl fmt::Display for SpaceProblem {
@@ -37,6 +68,7 @@ impl fmt::Display for SpaceProblem {
             Self::Credentials => "the credentials were refused",
             Self::ClockSkew => "this machine's clock is too far from the store's",
             Self::OtherRegion => "the bucket is in another region",
+            Self::Certificate => "the store's certificate is not trusted",
         })
     }
 }
@@ -167,6 +199,7 @@ fn element<'a>(body: &'a str, name: &str) -> Option<&'a str> {
 #[cfg(all(test, feature = "cloud"))]
 mod tests {
     use super::*;
+    use crate::payloads::failure::Failure;
 
     /// An S3 error document.
     fn s3(status: u16, code: &str) -> Refusal {
@@ -269,6 +302,22 @@ mod tests {
         ] {
             assert!(!lasting.is_passing(), "{lasting:?}");
         }
+    }
+
+    #[test]
+    fn a_certificate_that_is_not_trusted_is_no_passing_fault() {
+        use std::io;
+
+        let unknown = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+        let handshake = io::Error::new(io::ErrorKind::InvalidData, unknown);
+        let failure = Failure::Store(object_store::Error::Generic {
+            store: "test",
+            source: Box::new(io::Error::other(handshake)),
+        });
+        assert!(!failure.is_passing());
+        let error = failure.into_error("use", &"it");
+        assert_eq!(SpaceProblem::of(&error), Some(SpaceProblem::Certificate));
+        assert!(error.to_string().ends_with("is not trusted"), "{error}");
     }
 
     #[test]
