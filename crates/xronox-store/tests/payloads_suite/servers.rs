@@ -5,6 +5,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use xronox_model::Sha256;
 use xronox_services::env;
 use xronox_store::{PerRole, Provider, Secret, SpaceConnection};
 
@@ -17,9 +18,12 @@ pub(crate) fn unique(what: &str) -> String {
     format!("{what}-{:x}-{next}", now.as_micros())
 }
 
-/// The buckets that the suite shares; each test has a folder of its own.
-fn in_shared_buckets(connection: SpaceConnection, prefix: &str) -> SpaceConnection {
-    let role = |role: &str| Some(format!("{prefix}-{role}"));
+/// The buckets that the suite shares; each test has a folder of its own. On a
+/// real deployment nobody else has buckets of these names.
+fn in_shared_buckets(connection: SpaceConnection) -> SpaceConnection {
+    let owner = connection.access_key.as_deref().unwrap_or_default();
+    let owner = Sha256::of(owner.as_bytes()).to_string();
+    let role = |role: &str| Some(format!("xronox-payloads-{}-{role}", &owner[..12]));
     let folder = Some(unique("case"));
     SpaceConnection {
         buckets: PerRole {
@@ -46,7 +50,7 @@ pub(crate) fn s3() -> SpaceConnection {
         force_path_style: true,
         ..SpaceConnection::new(access.endpoint)
     };
-    in_shared_buckets(connection, "xronox-payloads")
+    in_shared_buckets(connection)
 }
 
 /// The identity that may only use one bucket.
@@ -73,7 +77,7 @@ pub(crate) fn azure() -> SpaceConnection {
         secret_key: Some(Secret::new(access.key)),
         ..SpaceConnection::new(access.endpoint)
     };
-    in_shared_buckets(connection, "xronox-payloads")
+    in_shared_buckets(connection)
 }
 
 /// A real bucket: no server that installs here speaks as Google does.
