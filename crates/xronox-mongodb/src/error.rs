@@ -171,16 +171,11 @@ pub(crate) fn unusable_uri(uri: &str, failure: &Error) -> StoreError {
     if let ErrorKind::DnsResolve { .. } = &*failure.kind {
         return mapped(failure, "the cluster");
     }
-    // A URI with an `@` may hold credentials, wherever they ended up in the
-    // driver's message.
-    let detail = match &*failure.kind {
-        ErrorKind::InvalidArgument { message, .. }
-        | ErrorKind::InvalidTlsConfig { message, .. }
-            if !uri.contains('@') =>
-        {
-            format!(": {message}")
-        }
-        _ => String::new(),
-    };
-    StoreError::Refused(format!("the MongoDB URI cannot be used{detail}"))
+    // The driver quotes what it does not understand, and that may be a
+    // password that stands in the wrong place.
+    StoreError::Refused(
+        "the MongoDB URI cannot be used: its form is \
+         mongodb://[user:password@]host[:port][,…]/[database][?option=value&…]"
+            .to_owned(),
+    )
 }

@@ -466,13 +466,12 @@ impl<'a> Ledger<'a> {
         };
         for (cv, slot) in self.rows {
             match (slot.added, slot.removed) {
-                (true, true) => {}
                 (true, false) => changes.added.push((slot.stored.row, slot.stored.unique)),
                 (false, true) => changes.removed.push(cv),
                 (false, false) if slot.change != Change::default() => {
                     changes.changed.push((slot.stored.row, slot.change));
                 }
-                (false, false) => {}
+                (true, true) | (false, false) => {}
             }
         }
         let (holders, remembered) = (&self.holders, &self.remembered);

@@ -335,7 +335,9 @@ struct Fields<'a> {
     actor: Option<Identity>,
     behalf: Option<Identity>,
     creator: Option<Identity>,
-    updater: Option<Option<Identity>>,
+    updater: Option<Identity>,
+    /// Whether the updater is told apart from the actor.
+    other_updater: bool,
     reason: Option<String>,
     rare: Rare,
     attempt: Option<Attempt>,
@@ -395,8 +397,12 @@ impl<'a> Fields<'a> {
             "who" => self.actor = Some(json(value, name)?),
             "for" => self.behalf = Some(json(value, name)?),
             "cre" => self.creator = Some(json(value, name)?),
-            "upd" if text(value, name)?.is_empty() => self.updater = Some(None),
-            "upd" => self.updater = Some(Some(json(value, name)?)),
+            "upd" => {
+                self.other_updater = true;
+                if !text(value, name)?.is_empty() {
+                    self.updater = Some(json(value, name)?);
+                }
+            }
             "why" => self.reason = Some(text(value, name)?.to_owned()),
             "sys" => self.rare = json(value, name)?,
             "a" => self.attempt = Some(Attempt::from_bytes(array(value, name)?)),
@@ -454,7 +460,11 @@ impl<'a> Fields<'a> {
                 function_ids: self.rare.function_ids,
                 lineage: self.rare.lineage,
                 creator: self.creator,
-                updater: self.updater.unwrap_or_else(|| self.actor.clone()),
+                updater: if self.other_updater {
+                    self.updater
+                } else {
+                    self.actor.clone()
+                },
                 imported: self.rare.imported,
             },
             actor: self.actor,
@@ -519,4 +529,202 @@ fn keys_of(
         out.insert(field.clone(), keys);
     }
     Ok((out, strange))
+}
+
+#[cfg(test)]
+mod tests {
+    use mongodb::bson::{Bson, Document, doc};
+    use xronox_model::IndexSpec;
+
+    use super::*;
+    use crate::shape::StoredIndex;
+
+    fn shape() -> Shape {
+        let index = |tag: &str, field: &str| StoredIndex {
+            tag: tag.to_owned(),
+            spec: IndexSpec::field(field.parse().unwrap()),
+            ready: true,
+            multi: false,
+        };
+        Shape {
+            indexes: vec![index("0ab", "n"), index("1cd", "tags")],
+            ..Shape::default()
+        }
+    }
+
+    fn full() -> VersionRow {
+        let key = |n: i64| OrderedKey::of(&n.into());
+        let person = |name: &str| Identity::new("user", name).unwrap();
+        VersionRow {
+            id: "507f1f77bcf86cd799439011".parse().unwrap(),
+            ov: 3,
+            cv: 41,
+            op: Op::Restore,
+            at: Timestamp::from_millis(1_704_067_200_123),
+            to_cv: Some(50),
+            actor: Some(person("ann")),
+            on_behalf_of: Some(person("bob")),
+            reason: Some("why not".to_owned()),
+            system: SystemFields {
+                inserted_at: Timestamp::from_millis(-5),
+                deleted_at: Some(Timestamp::from_millis(1_704_067_200_123)),
+                function_ids: vec!["f".to_owned()],
+                lineage: Lineage {
+                    parent_id: Some("p".to_owned()),
+                    ..Lineage::default()
+                },
+                creator: Some(person("eve")),
+                updater: Some(person("ann")),
+                imported: None,
+            },
+            attempt: Attempt::from_bytes([7; 12]),
+            body: Some(Body {
+                sha256: Sha256::from_bytes([1; 32]),
+                size: 9,
+                encoding: Encoding::Zstd,
+                location: Location::Inline,
+                inline: Some(vec![1, 2, 3].into()),
+            }),
+            restored_from: Some(1),
+            prev_hash: Some(Sha256::from_bytes([2; 32])),
+            keys: [
+                ("n".parse().unwrap(), FieldKeys::of_one(key(5))),
+                (
+                    "tags".parse().unwrap(),
+                    FieldKeys::of_array(vec![key(1), key(2)], key(1), key(2)),
+                ),
+            ]
+            .into_iter()
+            .collect(),
+            pruned: None,
+        }
+    }
+
+    fn bin(bytes: &[u8]) -> Bson {
+        binary(bytes).into()
+    }
+
+    /// What is stored must stay readable for ever.
+    #[test]
+    fn the_stored_form_is_pinned() {
+        let row = full();
+        let key = |n: i64| OrderedKey::of(&n.into()).into_string();
+        let stored = encode(&row, &["2ef:x".to_owned()], true, &shape()).unwrap();
+        let pinned = doc! {
+            "_id": 41_i64,
+            "i": ObjectId::parse_str("507f1f77bcf86cd799439011").unwrap(),
+            "n": 3_i64,
+            "op": 4_i32,
+            "at": DateTime::from_millis(1_704_067_200_123),
+            "to": 50_i64,
+            "ins": DateTime::from_millis(-5),
+            "del": DateTime::from_millis(1_704_067_200_123),
+            "who": r#"{"identifier":"ann","type":"user"}"#,
+            "for": r#"{"identifier":"bob","type":"user"}"#,
+            "cre": r#"{"identifier":"eve","type":"user"}"#,
+            "why": "why not",
+            "sys": r#"{"functionIds":["f"],"lineage":{"parentId":"p"}}"#,
+            "a": bin(&[7; 12]),
+            "h": bin(&[1; 32]),
+            "s": 9_i64,
+            "z": 1_i32,
+            "b": bin(&[1, 2, 3]),
+            "rf": 1_i64,
+            "p": bin(&[2; 32]),
+            "k": { "0ab": key(5), "1cd": [key(1), key(2)] },
+            "m": { "1cd": [key(1), key(2)] },
+            "u": ["2ef:x"],
+        };
+        assert_eq!(Document::try_from(&stored).unwrap(), pinned);
+        let pinned = RawDocumentBuf::try_from(&pinned).unwrap();
+        assert_eq!(stored.as_bytes(), pinned.as_bytes());
+        let read = decode(&pinned, &shape()).unwrap();
+        assert_eq!((read.row, read.strange), (row, false));
+        assert_eq!(read.unique, ["2ef:x"]);
+    }
+
+    #[test]
+    fn every_kind_of_row_comes_back() {
+        let plain = VersionRow {
+            id: "an id".parse().unwrap(),
+            to_cv: None,
+            actor: None,
+            on_behalf_of: None,
+            reason: None,
+            restored_from: None,
+            prev_hash: None,
+            keys: IndexKeys::default(),
+            ..full()
+        };
+        let elsewhere = Body {
+            location: Location::Object {
+                space: "main".to_owned(),
+                role: BucketRole::Versions,
+                key: "ü/ä".to_owned(),
+            },
+            inline: None,
+            encoding: Encoding::Plain,
+            ..full().body.unwrap()
+        };
+        let system = SystemFields {
+            deleted_at: None,
+            updater: None,
+            creator: None,
+            function_ids: Vec::new(),
+            lineage: Lineage::default(),
+            ..plain.system.clone()
+        };
+        let cases = [
+            plain.clone(),
+            VersionRow {
+                body: Some(elsewhere),
+                system,
+                ..plain.clone()
+            },
+            VersionRow {
+                system: SystemFields {
+                    updater: None,
+                    ..full().system
+                },
+                ..full()
+            },
+            full().into_stub(),
+            VersionRow {
+                op: Op::Purge,
+                body: None,
+                ..plain
+            },
+        ];
+        for row in cases {
+            let stored = encode(&row, &[], true, &shape()).unwrap();
+            assert_eq!(stored.get("o").unwrap().is_some(), row.to_cv.is_none());
+            assert_eq!(decode(&stored, &shape()).unwrap().row, row);
+        }
+    }
+
+    #[test]
+    fn what_is_damaged_is_told() {
+        let stored = encode(&full(), &[], true, &shape()).unwrap();
+        let whole = Document::try_from(&stored).unwrap();
+        for field in ["_id", "i", "n", "op", "at", "ins", "a", "s", "m"] {
+            let mut without = whole.clone();
+            without.remove(field);
+            let mut wrong = whole.clone();
+            wrong.insert(field, true);
+            for document in [without, wrong] {
+                let raw = RawDocumentBuf::try_from(&document).unwrap();
+                let read = decode(&raw, &shape());
+                assert!(matches!(read, Err(StoreError::Corrupt(_))), "{field}");
+            }
+        }
+        // Keys of an index that is not known yet are told apart from those of
+        // one that is gone.
+        let none = Shape::default();
+        assert!(decode(&stored, &none).unwrap().strange);
+        let gone = Shape {
+            dropped: vec!["0ab".to_owned(), "1cd".to_owned()],
+            ..none
+        };
+        assert!(!decode(&stored, &gone).unwrap().strange);
+    }
 }

@@ -34,12 +34,10 @@ impl Database {
     }
 
     pub(crate) fn on(uri: String) -> Self {
-        let mut random = [0; 6];
-        rand::rng().fill_bytes(&mut random);
-        let random: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        let random = rand::rng().next_u64();
         Self {
             uri,
-            name: format!("xronox_test_{}_{random}", process::id()),
+            name: format!("xronox_test_{}_{random:016x}", process::id()),
         }
     }
 
@@ -70,8 +68,10 @@ impl Drop for Database {
                 database.unwrap().drop_database().await.unwrap();
             });
         });
-        if dropped.join().is_err() && !std::thread::panicking() {
-            panic!("a database is left behind");
-        }
+        let dropped = dropped.join().is_ok();
+        assert!(
+            dropped || std::thread::panicking(),
+            "a database is left behind"
+        );
     }
 }

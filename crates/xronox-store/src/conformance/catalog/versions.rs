@@ -394,7 +394,7 @@ pub async fn bodies_come_back_as_they_went(subject: &dyn Subject) {
             ..body(&json!(2))
         },
         Body {
-            inline: Some(bytes(3 << 20)),
+            inline: Some(bytes(largest.min(3 << 20))),
             ..body(&json!(3))
         },
         Body {

@@ -1,0 +1,285 @@
+//! How many commands each operation sends.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod server;
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use serde_json::json;
+use server::Database;
+use xronox_model::{
+    Attempt, Body, CollectionName, Direction, Encoding, FieldKeys, IndexKeys, IndexSpec, KeyRange,
+    Location, Op, OrderedKey, Path, RecordId, Sha256, SystemChange, UniqueKey, json,
+};
+use xronox_mongodb::{ConnectionOptions, MongoCatalog, MongoDatabase};
+use xronox_store::{
+    Access, Append, Batch, Bodies, Catalog, Expect, Find, NewBody, Outcome, Presence, Which,
+};
+
+/// A database whose commands are written down.
+struct Watched {
+    database: Database,
+    catalog: MongoCatalog,
+    name: CollectionName,
+    epoch: u64,
+    sent: Arc<Mutex<Vec<String>>>,
+}
+
+impl Watched {
+    async fn open() -> Self {
+        let database = Database::on_replica_set();
+        let sent: Arc<Mutex<Vec<String>>> = Arc::default();
+        let (seen, own) = (Arc::clone(&sent), database.name.clone());
+        let opened: MongoDatabase = database
+            .open_with(ConnectionOptions {
+                on_command: Some(Arc::new(move |command, db| {
+                    // The end of a transaction goes to `admin`.
+                    let ends = matches!(command, "commitTransaction" | "abortTransaction");
+                    if db == own || ends {
+                        seen.lock().push(command.to_owned());
+                    }
+                })),
+                ..ConnectionOptions::default()
+            })
+            .await;
+        Self {
+            catalog: opened.catalog().await.unwrap(),
+            database,
+            name: "orders".parse().unwrap(),
+            epoch: 0,
+            sent,
+        }
+    }
+
+    /// What was sent since the last look.
+    fn sent(&self) -> Vec<String> {
+        std::mem::take(&mut *self.sent.lock())
+    }
+
+    async fn commit(&self, appends: Vec<Append>) -> Vec<Outcome> {
+        let batch = Batch {
+            epoch: self.epoch,
+            mutations: appends.into_iter().map(Into::into).collect(),
+        };
+        let committed = self.catalog.commit(&[(self.name.clone(), batch)]).await;
+        committed.unwrap().remove(0)
+    }
+
+    async fn done(&self, append: Append) {
+        let outcomes = self.commit(vec![append]).await;
+        assert!(matches!(outcomes[0], Outcome::Committed(_)), "{outcomes:?}");
+    }
+}
+
+fn id(text: &str) -> RecordId {
+    text.parse().unwrap()
+}
+
+fn append(record: &str, op: Op, state: Presence, n: u64) -> Append {
+    let bytes = json::canonical(&json!({ "n": n }));
+    let mut attempt = [0; 12];
+    rand::RngCore::fill_bytes(&mut rand::rng(), &mut attempt);
+    Append {
+        id: id(record),
+        op,
+        expect: Expect { state, ov: None },
+        attempt: Attempt::from_bytes(attempt),
+        actor: None,
+        on_behalf_of: None,
+        reason: None,
+        change: SystemChange::default(),
+        body: NewBody::Given(Body {
+            sha256: Sha256::of(&bytes),
+            size: bytes.len() as u64,
+            encoding: Encoding::Plain,
+            location: Location::Inline,
+            inline: Some(bytes.into()),
+        }),
+        keys: Some(IndexKeys::default()),
+        unique: Vec::new(),
+        idempotency: None,
+        group: None,
+        skip_unchanged: false,
+        newest_only: false,
+    }
+}
+
+fn create(record: &str) -> Append {
+    append(record, Op::Create, Presence::Absent, 0)
+}
+
+fn update(record: &str, n: u64) -> Append {
+    append(record, Op::Update, Presence::Live, n)
+}
+
+#[tokio::test]
+async fn commits_send_few_commands() {
+    let watched = Watched::open().await;
+    watched.done(create("warm")).await;
+    watched.sent();
+
+    watched.done(create("a")).await;
+    assert_eq!(
+        watched.sent(),
+        ["findAndModify", "insert", "commitTransaction"]
+    );
+
+    let many = (0..100).map(|n| create(&format!("r{n}"))).collect();
+    let outcomes = watched.commit(many).await;
+    assert_eq!(outcomes.len(), 100);
+    assert_eq!(
+        watched.sent(),
+        ["findAndModify", "insert", "commitTransaction"]
+    );
+
+    let mut expecting = update("a", 1);
+    expecting.expect.ov = Some(0);
+    watched.done(expecting).await;
+    assert_eq!(
+        watched.sent(),
+        [
+            "findAndModify",
+            "find",
+            "update",
+            "insert",
+            "commitTransaction"
+        ]
+    );
+
+    // A record that is there is found out by its index.
+    let outcomes = watched.commit(vec![create("a"), create("new")]).await;
+    assert!(matches!(outcomes[0], Outcome::Refused(_)), "{outcomes:?}");
+    assert!(matches!(outcomes[1], Outcome::Committed(_)), "{outcomes:?}");
+    assert_eq!(
+        watched.sent(),
+        [
+            "findAndModify",
+            "insert",
+            "abortTransaction",
+            "findAndModify",
+            "find",
+            "insert",
+            "update",
+            "commitTransaction"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn unique_keys_cost_one_command_more() {
+    let mut watched = Watched::open().await;
+    let spec = IndexSpec::unique(vec!["email".parse().unwrap()]);
+    let indexes = watched.catalog.add_index(&watched.name, &spec).await;
+    watched.epoch = indexes.unwrap().epoch;
+    let with = |record: &str, email: &str| Append {
+        unique: vec![
+            UniqueKey::of(&json!({ "email": email }), &spec)
+                .unwrap()
+                .unwrap(),
+        ],
+        ..create(record)
+    };
+    watched.done(with("warm", "w")).await;
+    watched.sent();
+    watched.done(with("a", "x")).await;
+    assert_eq!(
+        watched.sent(),
+        ["findAndModify", "insert", "insert", "commitTransaction"]
+    );
+}
+
+#[tokio::test]
+async fn reads_send_one_command() {
+    let mut watched = Watched::open().await;
+    let field: Path = "n".parse().unwrap();
+    let spec = IndexSpec::field(field.clone());
+    let name = watched.name.clone();
+    let indexes = watched.catalog.add_index(&name, &spec).await.unwrap();
+    watched.epoch = indexes.epoch;
+    watched
+        .catalog
+        .index_ready(&name, &spec.name())
+        .await
+        .unwrap();
+    let keyed = |append: Append, n: u64| {
+        let key = FieldKeys::of_one(OrderedKey::of(&json!(n)));
+        Append {
+            keys: Some([(field.clone(), key)].into_iter().collect()),
+            ..append
+        }
+    };
+    let many = (0..120)
+        .map(|n| keyed(create(&format!("r{n:03}")), n))
+        .collect();
+    watched.commit(many).await;
+    watched.done(keyed(update("r007", 7), 7)).await;
+    // As another process, which has read nothing yet but one record.
+    let (catalog, sent) = (watched.catalog.clone(), || watched.sent());
+    sent();
+
+    let seven = id("r007");
+    let head = catalog.head(&name, &seven, Bodies::Inline).await.unwrap();
+    assert!(head.unwrap().body.unwrap().inline.is_some());
+    assert_eq!(sent(), ["find"]);
+    for which in [Which::Ov(0), Which::AsOf(50)] {
+        let row = catalog.version(&name, &seven, which, Bodies::Inline).await;
+        assert_eq!(row.unwrap().unwrap().ov, 0);
+        assert_eq!(sent().len(), 1, "{which:?}");
+    }
+    let everything = KeyRange {
+        lower: std::ops::Bound::Unbounded,
+        upper: std::ops::Bound::Unbounded,
+    };
+    let by_n = Access::Field {
+        field: field.clone(),
+        ranges: vec![everything],
+    };
+    for access in [Access::All, by_n] {
+        for cut in [None, Some(100)] {
+            let find = Find {
+                cut,
+                access: access.clone(),
+                direction: Direction::Descending,
+                also: Vec::new(),
+                after: None,
+                limit: 50,
+                bodies: Bodies::Inline,
+            };
+            let found = catalog.find(&name, &find).await.unwrap();
+            assert_eq!(found.rows.len(), 50);
+            assert_eq!(sent(), ["aggregate"], "{find:?}");
+            let next = Find {
+                after: found.next,
+                ..find
+            };
+            let found = catalog.find(&name, &next).await.unwrap();
+            assert_eq!(found.rows.len(), 50);
+            assert_eq!(sent(), ["aggregate"], "{next:?}");
+        }
+    }
+    let history = catalog
+        .history(&name, &seven, None, Direction::Ascending, 10)
+        .await;
+    assert_eq!(history.unwrap().len(), 2);
+    assert_eq!(sent(), ["find"]);
+    let rows = catalog.rows(&name, 0, 1000, Bodies::Inline).await.unwrap();
+    assert_eq!(rows.len(), 121);
+    assert_eq!(sent(), ["find"]);
+}
+
+/// A second process makes nothing again: it finds the counter and goes on.
+#[tokio::test]
+async fn a_collection_is_made_once() {
+    let watched = Watched::open().await;
+    watched.done(create("a")).await;
+    assert!(watched.sent().contains(&"createIndexes".to_owned()));
+    let again = watched.database.open_again().await;
+    let other = Watched {
+        catalog: again.catalog().await.unwrap(),
+        ..watched
+    };
+    other.done(create("b")).await;
+    assert_eq!(other.sent(), [""; 0], "the second one is not watched");
+    other.done(update("a", 1)).await;
+}
