@@ -24,9 +24,9 @@ use crate::{
     find, indexing,
     ledger::{in_short, stored_key},
     names::{Names, of_counter},
-    read::{Query, number, without_bodies},
-    row::{PURGE, binary, item},
-    shape::int,
+    read::{Query, number, seeks, without_bodies},
+    row::{PURGE, binary, damaged, item},
+    shape::{int, time},
 };
 
 /// The largest inline body: MongoDB moves whole documents.
@@ -39,7 +39,7 @@ const ABREAST: usize = 8;
 const COUNTED: i64 = 100_000;
 
 /// How many commits are looked at in one step of the search for a time.
-const PROBES: u64 = 256;
+const PROBES: u64 = 16;
 
 /// The versioned collections of a [`MongoDatabase`]. Clones share them.
 #[derive(Debug, Clone)]
@@ -141,40 +141,72 @@ impl MongoCatalog {
                 settled: false,
             });
         }
-        // Everything below `low` is inside, everything from `high` on outside.
-        let (mut low, mut high) = (0, newest.cv);
-        while high - low > PROBES {
-            let step = (high - low) / PROBES;
-            let probes: Vec<i64> = (1..PROBES).map(|n| int(low + n * step)).collect();
-            let query = Query::of(doc! { "_id": { "$in": probes } }).sorted(doc! { "_id": 1 });
-            let before = (low, high);
-            for stored in self.core.rows(&mut session, name, &query).await? {
-                if stored.row.at <= at {
-                    low = stored.row.cv;
+        // Everything up to `low` is inside, everything from `high` on outside.
+        let (mut low, mut high) = (None, newest.cv);
+        let names = Names::of(name);
+        loop {
+            let from = low.map_or(0, |low: u64| low + 1);
+            if from >= high {
+                break;
+            }
+            let step = ((high - from) / PROBES).max(1);
+            let probes: Vec<u64> = (0..PROBES)
+                .map(|n| from + n * step)
+                .filter(|probe| *probe < high)
+                .collect();
+            let seek = |probe: &u64| {
+                vec![
+                    doc! { "$match": { "_id": { "$lte": int(*probe) } } },
+                    doc! { "$sort": { "_id": -1 } },
+                    doc! { "$limit": 1 },
+                    // Nothing else is asked, and a probe without a row is told apart.
+                    doc! { "$project": { "at": 1, "probe": { "$literal": int(*probe) } } },
+                ]
+            };
+            let pipeline = seeks(&names, probes.iter().map(seek));
+            let found = self
+                .core
+                .at_once(&mut session, &names, pipeline, probes.len())
+                .await?;
+            let mut rows = Vec::with_capacity(found.len());
+            for found in &found {
+                let then = found.get_datetime("at").map_err(|_| damaged("at"))?;
+                rows.push((number(found, "probe")?, number(found, "_id")?, time(then)));
+            }
+            // Where no row is at or below a probe, nothing is outside there.
+            let first = rows
+                .first()
+                .map_or(high, |(probe, ..)| probe.unsigned_abs());
+            low = probes
+                .iter()
+                .copied()
+                .filter(|probe| *probe < first)
+                .max()
+                .or(low);
+            for (probe, cv, then) in rows {
+                if then <= at {
+                    low = low.max(Some(probe.unsigned_abs()));
                 } else {
-                    high = high.min(stored.row.cv);
+                    high = high.min(cv.unsigned_abs());
                     break;
                 }
             }
-            if (low, high) == before {
-                // Nothing is left at these places.
-                break;
+        }
+        let found = match low {
+            None => None,
+            Some(low) => {
+                let query = Query::of(doc! { "_id": { "$lte": int(low) } })
+                    .sorted(doc! { "_id": -1 })
+                    .at_most(1);
+                self.core
+                    .rows(&mut session, name, &query)
+                    .await?
+                    .into_iter()
+                    .next()
             }
-        }
-        let at = mongodb::bson::DateTime::from_millis(at.as_millis());
-        let query =
-            Query::of(doc! { "_id": { "$gte": int(low), "$lt": int(high) }, "at": { "$lte": at } })
-                .sorted(doc! { "_id": -1 })
-                .at_most(1);
-        let mut found = self.core.rows(&mut session, name, &query).await?;
-        if found.is_empty() && low > 0 {
-            let query = Query::of(doc! { "_id": { "$lt": int(low) } })
-                .sorted(doc! { "_id": -1 })
-                .at_most(1);
-            found = self.core.rows(&mut session, name, &query).await?;
-        }
+        };
         Ok(Cut {
-            cv: found.first().map(|stored| stored.row.cv),
+            cv: found.map(|stored| stored.row.cv),
             settled: true,
         })
     }

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use mongodb::{
     ClientSession,
-    bson::{Document, RawDocumentBuf, doc},
+    bson::{Document, doc},
 };
-use xronox_model::{CollectionName, Op, RecordId};
+use xronox_model::{CollectionName, Op, RecordId, VersionRow};
 use xronox_store::StoreError;
 
 use crate::{
@@ -15,12 +15,14 @@ use crate::{
     error::Failure,
     names::Names,
     read::Query,
-    row::{Stored, id_of, item},
+    row::{Stored, item},
     shape::int,
 };
 
 /// Rows and keys looked at in one read.
 const STRETCH: usize = 2000;
+/// Successors looked for in one read.
+const FOLLOWED: usize = 100;
 /// More damages than this are not listed.
 const MAX_DAMAGES: usize = 1000;
 
@@ -68,50 +70,40 @@ impl Check<'_> {
             .sorted(doc! { "_id": 1 })
             .at_most(STRETCH);
         let rows = self.core.rows(&mut session, self.name, &query).await?;
-        let ends: Vec<i64> = rows
+        // What followed a PURGE row may have been removed since.
+        let closed: Vec<&VersionRow> = rows
             .iter()
-            .filter_map(|stored| stored.row.to_cv)
-            .map(int)
+            .map(|stored| &stored.row)
+            .filter(|row| row.to_cv.is_some() && row.op != Op::Purge)
             .collect();
-        let successors = self.records_at(&mut session, &ends).await?;
-        for Stored { row, .. } in &rows {
-            // What followed a PURGE row may have been removed since.
-            let Some(to) = row.to_cv.filter(|_| row.op != Op::Purge) else {
-                continue;
-            };
-            if to <= row.cv || successors.get(&to) != Some(&row.id) {
-                self.damages.push(format!(
-                    "row {} is followed by row {to}, which is not of its record",
-                    row.cv
-                ));
+        for closed in closed.chunks(FOLLOWED) {
+            let followers = self.followers(&mut session, closed).await?;
+            for row in closed {
+                let follower = followers.get(&(row.id.clone(), row.ov + 1));
+                if follower.copied() != row.to_cv {
+                    self.damages.push(format!(
+                        "row {} ends at {:?}, and its record goes on at {follower:?}",
+                        row.cv, row.to_cv
+                    ));
+                }
             }
         }
         Ok(rows.last().map(|stored| stored.row.cv))
     }
 
-    async fn records_at(
+    /// Where the versions after these are.
+    async fn followers(
         &self,
         session: &mut ClientSession,
-        cvs: &[i64],
-    ) -> Result<HashMap<u64, RecordId>, Failure> {
-        let mut cursor = self
-            .core
-            .db
-            .db()
-            .collection::<RawDocumentBuf>(&self.names.ver)
-            .find(doc! { "_id": { "$in": cvs } })
-            .projection(doc! { "i": 1 })
-            .session(&mut *session)
-            .await?;
-        let mut out = HashMap::new();
-        while cursor.advance(&mut *session).await? {
-            let document = cursor.current();
-            let bad = || crate::row::damaged("i");
-            let cv = document.get_i64("_id").map_err(|_| bad())?;
-            let id = document.get("i").map_err(|_| bad())?.ok_or_else(bad)?;
-            out.insert(u64::try_from(cv).map_err(|_| bad())?, id_of(id)?);
-        }
-        Ok(out)
+        rows: &[&VersionRow],
+    ) -> Result<HashMap<(RecordId, u64), u64>, Failure> {
+        let each = rows
+            .iter()
+            .map(|row| doc! { "i": item(&row.id), "n": int(row.ov + 1) });
+        let query = Query::of(doc! { "$or": each.collect::<Vec<_>>() });
+        let found = self.core.rows(session, self.name, &query).await?;
+        let place = |stored: Stored| ((stored.row.id, stored.row.ov), stored.row.cv);
+        Ok(found.into_iter().map(place).collect())
     }
 
     /// Looks for rows that are wrong by themselves, and at the counter.

@@ -399,8 +399,10 @@ async fn look_for(
     if traces.first().is_none_or(|(cv, _)| counter.next <= *cv) {
         return Ok(Fate::Lost);
     }
-    let cvs: Vec<i64> = traces.iter().map(|(cv, _)| int(*cv)).collect();
-    let query = Query::of(doc! { "_id": { "$in": cvs } });
+    let (Some((first, _)), Some((last, _))) = (traces.first(), traces.last()) else {
+        return Ok(Fate::Lost);
+    };
+    let query = Query::of(doc! { "_id": { "$gte": int(*first), "$lte": int(*last) } }).at_most(1);
     let found = core.rows(&mut session, name, &query).await?;
     let Some(stored) = found.first() else {
         return Ok(Fate::Untold);
@@ -692,9 +694,8 @@ impl Pen<'_> {
                 doc! { "i": { "$in": items(&needs.older) }, "to": { "$exists": true } },
             ));
         }
-        if !needs.moved.is_empty() {
-            let cvs: Vec<i64> = needs.moved.iter().map(|cv| int(*cv)).collect();
-            queries.push(Query::of(doc! { "_id": { "$in": cvs } }));
+        for cv in &needs.moved {
+            queries.push(Query::of(doc! { "_id": int(*cv) }));
         }
         let mut objects = needs.objects.clone();
         for query in &queries {
@@ -791,9 +792,11 @@ impl Pen<'_> {
             .collect::<Result<Vec<_>, _>>()?;
         self.send(command::update(ver, &updates)).await?;
         if !changes.removed.is_empty() {
-            let cvs: Vec<i64> = changes.removed.iter().map(|cv| int(*cv)).collect();
-            let gone = raw(&doc! { "q": { "_id": { "$in": cvs } }, "limit": 0 })?;
-            self.send(command::delete(ver, &[gone])).await?;
+            let gone = changes.removed.iter();
+            let gone = gone
+                .map(|cv| raw(&doc! { "q": { "_id": int(*cv) }, "limit": 1 }))
+                .collect::<Result<Vec<_>, _>>()?;
+            self.send(command::delete(ver, &gone)).await?;
         }
         let rows = changes
             .added

@@ -155,6 +155,20 @@ pub(crate) fn decode_all(
         .collect()
 }
 
+/// What gives the rows at these `cv`, a seek each. (`$in` on the key of a
+/// clustered collection walks everything between the first and the last.)
+pub(crate) fn seeks(names: &Names, each: impl IntoIterator<Item = Vec<Document>>) -> Vec<Document> {
+    let mut pipeline = Vec::new();
+    for stages in each {
+        if pipeline.is_empty() {
+            pipeline = stages;
+        } else {
+            pipeline.push(doc! { "$unionWith": { "coll": &names.ver, "pipeline": stages } });
+        }
+    }
+    pipeline
+}
+
 /// A number in a document that a query made.
 pub(crate) fn number(document: &RawDocumentBuf, field: &str) -> Result<i64, StoreError> {
     match document.get(field) {

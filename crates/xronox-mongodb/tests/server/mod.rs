@@ -41,6 +41,12 @@ impl Database {
         }
     }
 
+    /// Has connections from here on say that they come from this program.
+    pub(crate) fn name_app(&mut self, app: &str) {
+        let parted = if self.uri.contains('?') { '&' } else { '?' };
+        self.uri = format!("{}{parted}appName={app}", self.uri);
+    }
+
     pub(crate) async fn connect(&self, options: ConnectionOptions) -> MongoConnection {
         MongoConnection::open(&self.uri, options).await.unwrap()
     }

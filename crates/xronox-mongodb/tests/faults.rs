@@ -1,0 +1,289 @@
+//! Commits while the server, the network or other processes get in the way.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod server;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use mongodb::bson::{Document, doc};
+use serde_json::json;
+use server::{Database, replica_set};
+use xronox_model::{
+    Attempt, Body, CollectionName, Encoding, IndexKeys, Location, Op, RecordId, Sha256,
+    SystemChange, json,
+};
+use xronox_mongodb::MongoCatalog;
+use xronox_store::{
+    Append, Batch, Bodies, Catalog, Commit, Expect, NewBody, Outcome, Presence, StoreError,
+};
+
+fn name() -> CollectionName {
+    "orders".parse().unwrap()
+}
+
+fn id(text: &str) -> RecordId {
+    text.parse().unwrap()
+}
+
+fn append(record: &str, op: Op, state: Presence, n: usize) -> Append {
+    let bytes = json::canonical(&json!({ "n": n }));
+    let mut attempt = [0; 12];
+    rand::RngCore::fill_bytes(&mut rand::rng(), &mut attempt);
+    Append {
+        id: id(record),
+        op,
+        expect: Expect { state, ov: None },
+        attempt: Attempt::from_bytes(attempt),
+        actor: None,
+        on_behalf_of: None,
+        reason: None,
+        change: SystemChange::default(),
+        body: NewBody::Given(Body {
+            sha256: Sha256::of(&bytes),
+            size: bytes.len() as u64,
+            encoding: Encoding::Plain,
+            location: Location::Inline,
+            inline: Some(bytes.into()),
+        }),
+        keys: Some(IndexKeys::default()),
+        unique: Vec::new(),
+        idempotency: None,
+        group: None,
+        skip_unchanged: false,
+        newest_only: false,
+    }
+}
+
+fn create(record: &str) -> Append {
+    append(record, Op::Create, Presence::Absent, 0)
+}
+
+fn update(record: &str, n: usize) -> Append {
+    append(record, Op::Update, Presence::Live, n)
+}
+
+async fn commit(catalog: &MongoCatalog, appends: Vec<Append>) -> Result<Vec<Commit>, StoreError> {
+    let batch = Batch {
+        epoch: 0,
+        mutations: appends.into_iter().map(Into::into).collect(),
+    };
+    let outcomes = catalog.commit(&[(name(), batch)]).await?.remove(0);
+    let committed = outcomes.into_iter().map(|outcome| match outcome {
+        Outcome::Committed(commit) => commit,
+        other => panic!("{other:?}"),
+    });
+    Ok(committed.collect())
+}
+
+/// Every row once, in an unbroken order, and nothing that disagrees.
+async fn check(catalog: &MongoCatalog) -> usize {
+    let rows = catalog
+        .rows(&name(), 0, 100_000, Bodies::Omit)
+        .await
+        .unwrap();
+    let cvs: Vec<u64> = rows.iter().map(|row| row.cv).collect();
+    assert_eq!(cvs, (0..rows.len() as u64).collect::<Vec<_>>());
+    assert!(rows.is_sorted_by_key(|row| row.at));
+    let damages = catalog.check(&name()).await.unwrap();
+    assert_eq!(damages, Vec::<String>::new());
+    rows.len()
+}
+
+/// A database whose commands the server can be told to fail.
+struct Faulty {
+    catalog: MongoCatalog,
+    admin: mongodb::Database,
+    app: String,
+    _database: Database,
+}
+
+impl Faulty {
+    async fn open() -> Self {
+        let mut database = Database::on_replica_set();
+        let app = database.name.clone();
+        database.name_app(&app);
+        let catalog = database.open_again().await.catalog().await.unwrap();
+        commit(&catalog, vec![create("warm")]).await.unwrap();
+        let raw = mongodb::Client::with_uri_str(replica_set()).await.unwrap();
+        Self {
+            catalog,
+            admin: raw.database("admin"),
+            app,
+            _database: database,
+        }
+    }
+
+    /// Fails the next commands of this name, as many as told.
+    async fn fail(&self, command: &str, times: i32, mut how: Document) {
+        how.insert("failCommands", [command]);
+        how.insert("appName", &self.app);
+        let failing = doc! {
+            "configureFailPoint": "failCommand",
+            "mode": { "times": times },
+            "data": how,
+        };
+        self.admin.run_command(failing).await.unwrap();
+    }
+}
+
+/// One after another: a server has one such fail point.
+static FAIL_POINT: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+#[tokio::test]
+async fn what_fails_for_a_moment_is_tried_again() {
+    let _alone = FAIL_POINT.lock().await;
+    let faulty = Faulty::open().await;
+    let lost = || doc! { "errorCode": 112, "errorLabels": ["TransientTransactionError"] };
+    for (n, (command, times, how)) in [
+        ("findAndModify", 2, lost()),
+        ("insert", 5, lost()),
+        ("insert", 1, doc! { "closeConnection": true }),
+        // NotWritablePrimary.
+        ("insert", 1, doc! { "errorCode": 10107 }),
+        ("commitTransaction", 1, doc! { "closeConnection": true }),
+        ("commitTransaction", 3, doc! { "closeConnection": true }),
+        // The commit is through, and its acknowledgement is not.
+        (
+            "commitTransaction",
+            1,
+            doc! { "writeConcernError": { "code": 64, "errmsg": "late" } },
+        ),
+        (
+            "commitTransaction",
+            1,
+            doc! { "writeConcernError": { "code": 91, "errmsg": "going" } },
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        faulty.fail(command, times, how.clone()).await;
+        let record = format!("r{n}");
+        let committed = commit(&faulty.catalog, vec![create(&record)]).await;
+        assert_eq!(
+            committed.unwrap()[0].cv,
+            2 * n as u64 + 1,
+            "{command} {how}"
+        );
+        faulty.fail(command, times, how).await;
+        let committed = commit(&faulty.catalog, vec![update("warm", n)]).await;
+        assert_eq!(committed.unwrap()[0].ov, n as u64 + 1);
+    }
+    check(&faulty.catalog).await;
+}
+
+/// A commit that is through though the answer says that it failed.
+#[tokio::test]
+async fn an_unknown_commit_is_looked_for() {
+    let _alone = FAIL_POINT.lock().await;
+    let faulty = Faulty::open().await;
+    for n in 0..3 {
+        // CannotSatisfyWriteConcern: the driver does not ask again.
+        let how = doc! { "writeConcernError": { "code": 100, "errmsg": "no" } };
+        faulty.fail("commitTransaction", 1, how).await;
+        let many = (0..20).map(|m| create(&format!("r{n}-{m}"))).collect();
+        let committed = commit(&faulty.catalog, many).await.unwrap();
+        assert_eq!(committed.len(), 20);
+    }
+    assert_eq!(check(&faulty.catalog).await, 61);
+}
+
+/// An error that is no accident comes through, and nothing is written.
+#[tokio::test]
+async fn a_refusal_of_the_server_is_told() {
+    let _alone = FAIL_POINT.lock().await;
+    let faulty = Faulty::open().await;
+    for (code, told) in [(13, "permission"), (14031, "space"), (8000, "failed")] {
+        faulty.fail("insert", 1, doc! { "errorCode": code }).await;
+        let error = commit(&faulty.catalog, vec![create("a")])
+            .await
+            .unwrap_err();
+        assert!(matches!(error, StoreError::Unavailable { .. }), "{error}");
+        assert!(error.to_string().contains(told), "{error}");
+    }
+    assert_eq!(check(&faulty.catalog).await, 1);
+    commit(&faulty.catalog, vec![create("a")]).await.unwrap();
+}
+
+/// A caller that goes away leaves the commit alone.
+#[tokio::test]
+async fn a_cancelled_caller_changes_nothing() {
+    let database = Database::on_replica_set();
+    let catalog = database.open_again().await.catalog().await.unwrap();
+    commit(&catalog, vec![create("shared")]).await.unwrap();
+    for n in 0..40 {
+        let lone = vec![create(&format!("r{n}")), update("shared", n)];
+        let cut = Duration::from_micros(100 * n as u64);
+        let _ = tokio::time::timeout(cut, commit(&catalog, lone)).await;
+    }
+    // Behind all of them.
+    catalog.close().await.unwrap();
+    let again = database.open_again().await.catalog().await.unwrap();
+    let rows = check(&again).await;
+    assert!(rows % 2 == 1, "half a batch: {rows} rows");
+}
+
+/// Processes that write to one collection all get their share.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn writers_of_several_processes_share() {
+    let database = Database::on_replica_set();
+    let over = Arc::new(AtomicBool::new(false));
+    let mut writers = tokio::task::JoinSet::new();
+    for writer in 0..3 {
+        let catalog = database.open_again().await.catalog().await.unwrap();
+        let over = Arc::clone(&over);
+        writers.spawn(async move {
+            let mut count = 0;
+            while !over.load(Ordering::Relaxed) {
+                let many = (0..10).map(|n| create(&format!("{writer}-{count}-{n}")));
+                commit(&catalog, many.collect()).await.unwrap();
+                count += 1;
+            }
+            count
+        });
+    }
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    over.store(true, Ordering::Relaxed);
+    let counts = writers.join_all().await;
+    let catalog = database.open_again().await.catalog().await.unwrap();
+    let all: usize = counts.iter().sum();
+    assert_eq!(check(&catalog).await, 10 * all);
+    for count in &counts {
+        assert!(count * 6 >= all, "less than half its share: {counts:?}");
+    }
+}
+
+/// A collection that is removed while others write to it begins anew.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_collection_can_be_removed_under_writers() {
+    let database = Database::on_replica_set();
+    let over = Arc::new(AtomicBool::new(false));
+    let mut writers = tokio::task::JoinSet::new();
+    for writer in 0..2 {
+        let catalog = database.open_again().await.catalog().await.unwrap();
+        let over = Arc::clone(&over);
+        writers.spawn(async move {
+            let mut count = 0;
+            while !over.load(Ordering::Relaxed) {
+                let one = vec![create(&format!("{writer}-{count}"))];
+                commit(&catalog, one).await.unwrap();
+                count += 1;
+            }
+        });
+    }
+    let catalog = database.open_again().await.catalog().await.unwrap();
+    for _ in 0..5 {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        catalog.drop_collection(&name()).await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    over.store(true, Ordering::Relaxed);
+    writers.join_all().await;
+    assert!(check(&catalog).await > 0);
+}
