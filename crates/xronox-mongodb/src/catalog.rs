@@ -95,6 +95,7 @@ impl MongoCatalog {
         bodies: Bodies,
     ) -> Result<Option<VersionRow>, Failure> {
         let mut session = self.core.db.session().await?;
+        self.core.settled(&mut session, name).await?;
         let names = Names::of(name);
         let mut pipeline = vec![
             doc! { "$match": { "i": item(id), "o": true } },
@@ -120,7 +121,10 @@ impl MongoCatalog {
         session: &mut ClientSession,
         name: &CollectionName,
     ) -> Result<Option<VersionRow>, Failure> {
-        let query = Query::default().sorted(doc! { "_id": -1 }).at_most(1);
+        let mut query = Query::default().sorted(doc! { "_id": -1 }).at_most(1);
+        if let Some(next) = self.core.settled(session, name).await? {
+            query.filter = doc! { "_id": { "$lt": int(next) } };
+        }
         let found = self.core.rows(session, name, &query).await?;
         Ok(found.into_iter().next().map(|stored| stored.row))
     }
@@ -296,7 +300,13 @@ impl Catalog for MongoCatalog {
         id: &RecordId,
         bodies: Bodies,
     ) -> Result<Option<VersionRow>, StoreError> {
-        let query = Query::of(doc! { "i": item(id), "o": true });
+        self.core.db.check_open()?;
+        // A version row is there before it is known to be the newest.
+        let query = if self.core.log_first().await? {
+            Query::of(doc! { "i": item(id) }).sorted(doc! { "i": -1, "n": -1 })
+        } else {
+            Query::of(doc! { "i": item(id), "o": true })
+        };
         self.first(collection, query.with(bodies)).await
     }
 
@@ -366,6 +376,7 @@ impl Catalog for MongoCatalog {
             .db
             .within(async {
                 let mut session = self.core.db.session().await?;
+                self.core.settled(&mut session, collection).await?;
                 let rows = self
                     .core
                     .db
@@ -394,7 +405,9 @@ impl Catalog for MongoCatalog {
         let rows = self.core.db.within(async {
             let mut session = self.core.db.session().await?;
             // Whatever is still under way is over before we look.
-            self.core.barrier(&mut session, collection).await?;
+            if self.core.settled(&mut session, collection).await?.is_none() {
+                self.core.barrier(&mut session, collection).await?;
+            }
             let query = Query::of(doc! { "i": item(id), "a": binary(attempt.as_bytes()) })
                 .sorted(doc! { "i": -1, "n": -1 })
                 .at_most(1);
@@ -565,6 +578,7 @@ impl MongoCatalog {
         from: i64,
     ) -> Result<Option<(i64, CollectionSize)>, Failure> {
         let mut session = self.core.db.session().await?;
+        self.core.settled(&mut session, name).await?;
         let there = |field: &str| doc! { "$ne": [{ "$type": field }, "missing"] };
         let newest = doc! { "$and": [there("$o"), { "$ne": ["$op", PURGE] }] };
         let deleted = doc! { "$and": [newest.clone(), there("$del")] };

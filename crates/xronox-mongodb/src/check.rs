@@ -66,6 +66,7 @@ impl Check<'_> {
     /// Looks at rows from a `cv` on; the last one's, if there were any.
     async fn rows(&mut self, from: u64) -> Result<Option<u64>, Failure> {
         let mut session = self.core.db.session().await?;
+        self.core.settled(&mut session, self.name).await?;
         let query = Query::of(doc! { "_id": { "$gte": int(from) } })
             .sorted(doc! { "_id": 1 })
             .at_most(STRETCH);

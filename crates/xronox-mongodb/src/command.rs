@@ -66,6 +66,15 @@ pub(crate) fn delete(collection: &str, deletes: &[RawDocumentBuf]) -> Vec<RawDoc
     of_statements(cstr!("delete"), collection, cstr!("deletes"), deletes)
 }
 
+/// The same command, acknowledged once a majority has it in its journals.
+pub(crate) fn durably(mut command: RawDocumentBuf) -> RawDocumentBuf {
+    let mut concern = RawDocumentBuf::new();
+    concern.append(cstr!("w"), "majority");
+    concern.append(cstr!("j"), true);
+    command.append(cstr!("writeConcern"), concern);
+    command
+}
+
 /// A document as it is sent.
 pub(crate) fn raw(document: &Document) -> Result<RawDocumentBuf, StoreError> {
     RawDocumentBuf::try_from(document)

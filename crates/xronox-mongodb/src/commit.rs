@@ -23,6 +23,7 @@ use xronox_model::{Attempt, CollectionName, Location, RecordId, Timestamp, Uniqu
 use xronox_store::{Batch, Mutation, Outcome, Refusal, StoreError, Taken};
 
 use crate::{
+    CommitMode,
     command::{self, Trouble, raw},
     core::{Core, REQUESTS},
     counter,
@@ -31,11 +32,12 @@ use crate::{
     ledger::{
         Change, Changes, Facts, Ledger, Needs, carry_out, most_versions, only_births, stored_key,
     },
+    log_first,
     names::Names,
     read::Query,
     requests,
     row::{self, id_of, item, place},
-    shape::{Counter, Shape, int},
+    shape::{Counter, Shape, int, time},
 };
 
 /// How long the server may hold the counters for one transaction.
@@ -54,7 +56,7 @@ const AHEAD_MILLIS: i64 = 60_000;
 type Outcomes = Vec<Vec<Outcome>>;
 
 /// Why a transaction came to nothing, or may have.
-enum Setback {
+pub(crate) enum Setback {
     /// Another one was faster.
     Lost,
     /// Another one has the turn.
@@ -103,7 +105,7 @@ impl From<Trouble> for Setback {
 }
 
 /// What a transaction holds when it is sent to commit.
-struct Sent {
+pub(crate) struct Sent {
     outcomes: Outcomes,
     /// The rows by which it can be known again.
     traces: Option<(CollectionName, Vec<(u64, Attempt)>)>,
@@ -118,7 +120,7 @@ enum Fate {
 }
 
 /// Rows that are taken as they are, or mutations.
-enum Work {
+pub(crate) enum Work {
     Batches(Vec<(CollectionName, Batch)>),
     Exact(CollectionName, Vec<VersionRow>),
     /// Unique keys to reserve for records at a version.
@@ -218,8 +220,12 @@ async fn persist(core: &Core, work: &Work) -> Result<Outcomes, StoreError> {
     if work.has_requests() {
         core.db.within(core.ensure_requests()).await?;
     }
+    match core.db.connection().commit_mode().await? {
+        CommitMode::Transactions => {}
+        CommitMode::LogFirst => return log_first::persist(core, work, &names, deadline).await,
+    }
     let mut births = work.only_births();
-    let mut losses = 0;
+    let (mut losses, mut behind) = (0, true);
     loop {
         let until = deadline.min(Instant::now() + TRANSACTION);
         let setback = match attempt(core, work, &names, births, until).await {
@@ -239,6 +245,18 @@ async fn persist(core: &Core, work: &Work) -> Result<Outcomes, StoreError> {
             }
             Setback::NotOurTurn => pause(PATIENCE).await,
             Setback::Duplicate if births => births = false,
+            Setback::Duplicate if behind => {
+                // Rows that were committed without a transaction, and whose
+                // writer did not come to the end.
+                behind = false;
+                for name in &names {
+                    let applied = async {
+                        let mut session = core.db.session().await?;
+                        core.roll_forward(&mut session, name).await
+                    };
+                    core.db.within(applied).await?;
+                }
+            }
             Setback::Duplicate => {
                 return Err(StoreError::Corrupt(format!(
                     "{} has a row or key that its counter does not tell of",
@@ -264,11 +282,11 @@ fn listed(names: &[CollectionName]) -> String {
     names.join(", ")
 }
 
-fn busy(names: &[CollectionName]) -> StoreError {
+pub(crate) fn busy(names: &[CollectionName]) -> StoreError {
     StoreError::unavailable(format!("no commit to {} in time", listed(names)))
 }
 
-fn unknown(names: &[CollectionName]) -> StoreError {
+pub(crate) fn unknown(names: &[CollectionName]) -> StoreError {
     StoreError::Indeterminate {
         message: format!(
             "the server did not say whether a transaction on {} was committed",
@@ -279,7 +297,7 @@ fn unknown(names: &[CollectionName]) -> StoreError {
 }
 
 /// Waits a little, longer after more losses, and never as long as others do.
-async fn pause(losses: u32) {
+pub(crate) async fn pause(losses: u32) {
     let most = 1_u64 << losses.min(6);
     let millis = rand::rng().random_range(0..=most);
     sleep(Duration::from_millis(1 + millis)).await;
@@ -411,20 +429,20 @@ async fn look_for(
     Ok(if ours { Fate::Committed } else { Fate::Lost })
 }
 
-/// One collection in a transaction.
-struct Place {
-    name: CollectionName,
-    names: Names,
-    counter: Counter,
+/// One collection in a commit.
+pub(crate) struct Place {
+    pub(crate) name: CollectionName,
+    pub(crate) names: Names,
+    pub(crate) counter: Counter,
     /// Its first version.
-    first: u64,
-    facts: Facts,
+    pub(crate) first: u64,
+    pub(crate) facts: Facts,
 }
 
-/// Writes inside one transaction.
-struct Pen<'a> {
-    core: &'a Core,
-    session: &'a mut ClientSession,
+/// Reads and writes of one commit.
+pub(crate) struct Pen<'a> {
+    pub(crate) core: &'a Core,
+    pub(crate) session: &'a mut ClientSession,
 }
 
 impl Pen<'_> {
@@ -538,14 +556,7 @@ impl Pen<'_> {
             counter,
             facts: Facts::default(),
         };
-        let newest = match place.counter.newest() {
-            None => None,
-            Some(cv) => {
-                let query = Query::of(doc! { "_id": int(cv) });
-                let found = self.core.rows(self.session, name, &query).await?;
-                found.first().map(|stored| (stored.row.cv, stored.row.at))
-            }
-        };
+        let newest = self.newest(&place).await?;
         let purged = rows.iter().filter(|row| row.op == xronox_model::Op::Purge);
         let needs = Needs {
             newest: rows.iter().map(|row| row.id.clone()).collect(),
@@ -636,6 +647,19 @@ impl Pen<'_> {
         })
     }
 
+    /// The newest commit.
+    pub(crate) async fn newest(
+        &mut self,
+        place: &Place,
+    ) -> Result<Option<(u64, Timestamp)>, Setback> {
+        let Some(cv) = place.counter.newest() else {
+            return Ok(None);
+        };
+        let query = Query::of(doc! { "_id": int(cv) });
+        let found = self.read(place, &query).await?;
+        Ok(found.first().map(|stored| (stored.row.cv, stored.row.at)))
+    }
+
     /// Takes the counter of a collection, and with it the collection.
     async fn counter(
         &mut self,
@@ -665,7 +689,7 @@ impl Pen<'_> {
     }
 
     /// Reads what a batch has to know.
-    async fn facts(&mut self, place: &Place, needs: &Needs) -> Result<Facts, Setback> {
+    pub(crate) async fn facts(&mut self, place: &Place, needs: &Needs) -> Result<Facts, Setback> {
         let mut facts = Facts::default();
         let mut seen = std::collections::BTreeSet::new();
         let mut queries = Vec::new();
@@ -771,7 +795,19 @@ impl Pen<'_> {
             .await?;
         let mut out = Vec::new();
         while cursor.advance(&mut *self.session).await? {
-            out.push(key_of(cursor.current())?);
+            let document = cursor.current();
+            let (key, holder) = key_of(document)?;
+            if let Ok(until) = document.get_datetime("until") {
+                // Reserved for a row that is not there, by a commit without
+                // transactions: for a while it may still come.
+                if time(until) < place.counter.clock {
+                    continue;
+                }
+                if !needs.newest.contains(&holder) {
+                    return Err(Setback::NotOurTurn);
+                }
+            }
+            out.push((key, holder));
         }
         Ok(out)
     }
@@ -865,7 +901,7 @@ pub(crate) fn key_of(
 }
 
 /// The statement that changes a row as told.
-fn update_of(
+pub(crate) fn update_of(
     row: &VersionRow,
     change: Change,
     shape: &Shape,

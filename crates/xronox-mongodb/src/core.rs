@@ -16,7 +16,7 @@ use xronox_model::CollectionName;
 use xronox_store::StoreError;
 
 use crate::{
-    Deployment, MongoDatabase,
+    CommitMode, Deployment, MongoDatabase,
     command::{self, Trouble},
     counter,
     error::{DUPLICATE_KEY, Failure, NAMESPACE_EXISTS, NAMESPACE_NOT_FOUND},
@@ -363,18 +363,8 @@ impl Core {
         session: &mut ClientSession,
         commands: Vec<RawDocumentBuf>,
     ) -> Result<(), Failure> {
-        for mut command in commands {
-            let mut concern = RawDocumentBuf::new();
-            concern.append(mongodb::bson::raw::cstr!("w"), "majority");
-            concern.append(mongodb::bson::raw::cstr!("j"), true);
-            command.append(mongodb::bson::raw::cstr!("writeConcern"), concern);
-            let reply = self
-                .db
-                .db()
-                .run_raw_command(command)
-                .session(&mut *session)
-                .await?;
-            match command::check(&reply) {
+        for command in commands {
+            match self.write_one(session, command).await {
                 Ok(()) => {}
                 Err(Trouble::Failed(failure)) => return Err(failure),
                 Err(Trouble::Duplicate) => {
@@ -382,7 +372,37 @@ impl Core {
                 }
             }
         }
-        self.db.saw(session);
         Ok(())
+    }
+
+    pub(crate) async fn write_one(
+        &self,
+        session: &mut ClientSession,
+        command: RawDocumentBuf,
+    ) -> Result<(), Trouble> {
+        let sent = self.db.db().run_raw_command(command::durably(command));
+        let reply = sent.session(&mut *session).await?;
+        self.db.saw(session);
+        command::check(&reply)
+    }
+
+    /// Whether rows are committed before what follows from them.
+    pub(crate) async fn log_first(&self) -> Result<bool, Failure> {
+        let mode = self.db.connection().commit_mode().await?;
+        Ok(mode == CommitMode::LogFirst)
+    }
+
+    /// Brings what follows from rows up to them, where that is not done with
+    /// each commit; gives the first `cv` that is not settled then.
+    pub(crate) async fn settled(
+        &self,
+        session: &mut ClientSession,
+        name: &CollectionName,
+    ) -> Result<Option<u64>, Failure> {
+        if !self.log_first().await? {
+            return Ok(None);
+        }
+        let counter = self.roll_forward(session, name).await?;
+        Ok(Some(counter.map_or(0, |counter| counter.next)))
     }
 }

@@ -23,7 +23,7 @@ use xronox_model::Attempt;
 use xronox_store::{Marker, StoreError};
 
 use crate::{
-    CommitMode, MongoCatalog, MongoConnection,
+    MongoCatalog, MongoConnection,
     error::{DUPLICATE_KEY, Failure},
 };
 
@@ -97,16 +97,12 @@ impl MongoDatabase {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Unsupported`] where commits cannot be transactions,
-    /// [`StoreError::Unavailable`] if the server does not answer.
+    /// [`StoreError::Unsupported`] where transactions are demanded and there
+    /// are none, [`StoreError::Unavailable`] if the server does not answer.
     pub async fn catalog(&self) -> Result<MongoCatalog, StoreError> {
         self.check_open()?;
-        match self.inner.connection.commit_mode().await? {
-            CommitMode::Transactions => Ok(MongoCatalog::new(self.clone())),
-            CommitMode::LogFirst => Err(StoreError::Unsupported(
-                "versioned collections without transactions".to_owned(),
-            )),
-        }
+        self.inner.connection.commit_mode().await?;
+        Ok(MongoCatalog::new(self.clone()))
     }
 
     /// Removes the database with everything in it, and lets go of it.

@@ -43,6 +43,19 @@ pub(crate) async fn find(
     name: &CollectionName,
     find: &Find,
 ) -> Result<Found, Failure> {
+    // Without transactions, what is newest is what was applied last.
+    let settled = core.settled(session, name).await?;
+    let as_of;
+    let find = match (settled, find.cut) {
+        (Some(next), None) => {
+            as_of = Find {
+                cut: Some(next.saturating_sub(1)),
+                ..find.clone()
+            };
+            &as_of
+        }
+        _ => find,
+    };
     loop {
         let shape = core.shape(session, name).await?;
         let mut walk = Walk {
@@ -410,6 +423,8 @@ impl Walk<'_> {
         if self.find.cut.is_some() {
             let order = |position: &Position| (position.key.clone(), position.id.clone());
             rows.sort_by_cached_key(|(position, _)| order(position));
+            // One that was closed between the two runs is in both.
+            rows.dedup_by_key(|(_, row)| row.cv);
             if !self.ascending() {
                 rows.reverse();
             }
@@ -641,7 +656,8 @@ fn counter_of(document: &RawDocumentBuf) -> Result<Counter, StoreError> {
 }
 
 impl Core {
-    /// What a pipeline over the version rows gives, all of one moment.
+    /// What a pipeline over the version rows gives, all of one moment where
+    /// there are transactions.
     pub(crate) async fn at_once(
         &self,
         session: &mut ClientSession,
@@ -649,13 +665,18 @@ impl Core {
         pipeline: Vec<Document>,
         limit: usize,
     ) -> Result<Vec<RawDocumentBuf>, Failure> {
+        let concern = if self.log_first().await? {
+            ReadConcern::majority()
+        } else {
+            ReadConcern::snapshot()
+        };
         let mut cursor = self
             .db
             .db()
             .collection::<RawDocumentBuf>(&names.ver)
             .aggregate(pipeline)
             .with_type::<RawDocumentBuf>()
-            .read_concern(ReadConcern::snapshot())
+            .read_concern(concern)
             .batch_size(batch_of(Some(limit.saturating_mul(2).saturating_add(3))))
             .max_time(self.db.max_time())
             .session(&mut *session)

@@ -458,6 +458,28 @@ impl<'a> Ledger<'a> {
         ruling::released(&gone, &kept)
     }
 
+    /// Whether a mutation wants a unique key that has changed hands before it.
+    pub(crate) fn hands_over(&self, mutation: &Mutation) -> Result<bool, StoreError> {
+        let Mutation::Append(append) = mutation else {
+            return Ok(false);
+        };
+        for key in &append.unique {
+            if self.before.contains_key(&stored_key(self.shape, key)?) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Every version that was added, also those that did not last, in the
+    /// order of `cv`.
+    pub(crate) fn log(&self) -> Vec<(VersionRow, Vec<String>)> {
+        let added = self.rows.values().filter(|slot| slot.added);
+        added
+            .map(|slot| (slot.stored.row.clone(), slot.stored.unique.clone()))
+            .collect()
+    }
+
     /// What is to be written.
     pub(crate) fn into_changes(self) -> Changes {
         let mut changes = Changes {

@@ -18,6 +18,7 @@ mod error;
 mod find;
 mod indexing;
 mod ledger;
+mod log_first;
 mod names;
 mod read;
 mod requests;

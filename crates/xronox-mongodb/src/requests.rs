@@ -9,14 +9,14 @@ use mongodb::{
     ClientSession,
     bson::{RawDocument, RawDocumentBuf, doc},
 };
-use xronox_model::{CollectionName, Sha256};
+use xronox_model::{CollectionName, Sha256, VersionRow};
 use xronox_store::{Commit, StoreError};
 
 use crate::{
     command::raw,
     core::{Core, REQUESTS},
     error::Failure,
-    ledger::Remembered,
+    ledger::{Remembered, in_short},
     row::{binary, id_of, item, op_code, op_of},
     shape::{date, int, time},
 };
@@ -103,4 +103,23 @@ pub(crate) fn updates(
         })
     });
     each.collect()
+}
+
+/// The statement that remembers the request that a row answers.
+pub(crate) fn of_row(
+    name: &CollectionName,
+    row: &VersionRow,
+    request: &RawDocument,
+) -> Result<RawDocumentBuf, StoreError> {
+    let key = request.get_str("k").map_err(|_| damaged())?;
+    let fingerprint = request.get_binary("f").map_err(|_| damaged())?;
+    let until = request.get_datetime("until").map_err(|_| damaged())?;
+    let known = Remembered {
+        fingerprint: Sha256::from_bytes(fingerprint.bytes.try_into().map_err(|_| damaged())?),
+        commit: in_short(row, Vec::new()),
+        unchanged: false,
+        until: time(until),
+    };
+    let statements = updates(name, &[(key.to_owned(), known)])?;
+    statements.into_iter().next().ok_or_else(damaged)
 }

@@ -24,6 +24,7 @@
 //! | `k` | document | ordered keys by tag: one String, or an array where the field met one |
 //! | `m` | document | where it met one, the two keys it sorts by |
 //! | `u` | array | unique keys held, as in `C_keys` |
+//! | `only`, `q` | `true`, document | for whoever applies a row that was committed without a transaction: older rows go, and the request it answers |
 
 use mongodb::bson::{
     Binary, DateTime, RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use serde_json::json;
-use server::Database;
+use server::{Database, standalone};
 use xronox_model::{
     Attempt, Body, CollectionName, Direction, Encoding, FieldKeys, IndexKeys, IndexSpec, KeyRange,
     Location, Op, OrderedKey, Path, RecordId, Sha256, SystemChange, UniqueKey, json,
@@ -28,7 +28,10 @@ struct Watched {
 
 impl Watched {
     async fn open() -> Self {
-        let database = Database::on_replica_set();
+        Self::on(Database::on_replica_set()).await
+    }
+
+    async fn on(database: Database) -> Self {
         let sent: Arc<Mutex<Vec<String>>> = Arc::default();
         let (seen, own) = (Arc::clone(&sent), database.name.clone());
         let opened: MongoDatabase = database
@@ -282,4 +285,44 @@ async fn a_collection_is_made_once() {
     other.done(create("b")).await;
     assert_eq!(other.sent(), [""; 0], "the second one is not watched");
     other.done(update("a", 1)).await;
+}
+
+#[tokio::test]
+async fn commits_without_transactions_send_few_commands() {
+    let watched = Watched::on(Database::on(standalone())).await;
+    watched.done(create("warm")).await;
+    watched.sent();
+
+    // The counter and the newest row, the record, the row, the counter.
+    watched.done(create("a")).await;
+    assert_eq!(watched.sent(), ["aggregate", "find", "insert", "update"]);
+    let many = (0..100).map(|n| create(&format!("r{n}"))).collect();
+    watched.commit(many).await;
+    assert_eq!(watched.sent(), ["aggregate", "find", "insert", "update"]);
+    let mut expecting = update("a", 1);
+    expecting.expect.ov = Some(0);
+    watched.done(expecting).await;
+    assert_eq!(
+        watched.sent(),
+        ["aggregate", "find", "insert", "update", "update"]
+    );
+    let a = id("a");
+    let head = watched
+        .catalog
+        .head(&watched.name, &a, Bodies::Inline)
+        .await;
+    assert_eq!(head.unwrap().unwrap().ov, 1);
+    assert_eq!(watched.sent(), ["find"]);
+    let find = Find {
+        cut: None,
+        access: Access::All,
+        direction: Direction::Ascending,
+        also: Vec::new(),
+        after: None,
+        limit: 50,
+        bodies: Bodies::Inline,
+    };
+    let found = watched.catalog.find(&watched.name, &find).await.unwrap();
+    assert_eq!(found.rows.len(), 50);
+    assert_eq!(watched.sent(), ["aggregate", "aggregate"]);
 }

@@ -1,0 +1,792 @@
+//! Commits where there are no transactions.
+//!
+//! The version rows alone are the truth. A commit reads the newest row and
+//! the counter, which tells up to where rows are *applied*, works out its rows
+//! and inserts them in the order of `cv`: a row that is there is committed.
+//! Whoever finds a `cv` taken starts again behind it. What follows from a row
+//! (that the version before it has ended, that it is its record's newest one,
+//! what rows it removes, its unique keys, the request it answers) is applied
+//! after, by the writer or by whoever finds that it was not, and can be
+//! applied twice. A commit is acknowledged when the counter covers it.
+//!
+//! Unique keys are reserved before the rows are inserted, for as long as a
+//! commit may take; a reservation whose time is over and whose row is not
+//! there is free.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use mongodb::{
+    ClientSession,
+    bson::{Document, RawDocumentBuf, doc, raw::cstr},
+};
+use tokio::time::{Instant, sleep, timeout_at};
+use xronox_model::{Attempt, CollectionName, Op, RecordId, Timestamp, UniqueKey, VersionRow};
+use xronox_store::{Append, Batch, Mutation, Outcome, Refusal, StoreError, Taken};
+
+use crate::{
+    command::{self, Trouble, raw},
+    commit::{Pen, Place, Setback, Work, busy, pause, unknown, update_of},
+    core::{Core, REQUESTS},
+    counter,
+    error::{DUPLICATE_KEY, Failure},
+    ledger::{Facts, Ledger, Needs, Verdict, stored_key},
+    names::Names,
+    read::Query,
+    requests,
+    row::{self, PURGE, binary, decode, item},
+    shape::{COUNTER, Counter, Shape, date, int},
+};
+
+/// How long a reservation holds.
+const RESERVED_MILLIS: i64 = 20_000;
+/// How long after it a writer may send its rows, and the server may take to
+/// insert them; together less than that.
+const RESERVED: Duration = Duration::from_secs(8);
+const INSERTION: Duration = Duration::from_secs(10);
+/// Rows applied at once.
+const STRETCH: usize = 1000;
+
+/// Tries until it is done, refused or out of time.
+pub(crate) async fn persist(
+    core: &Core,
+    work: &Work,
+    names: &[CollectionName],
+    deadline: Instant,
+) -> Result<Vec<Vec<Outcome>>, StoreError> {
+    let mut writer = Writer {
+        core,
+        names,
+        deadline,
+        done: Vec::new(),
+        unsure: false,
+        at: None,
+    };
+    let written = match work {
+        Work::Batches(batches) => match batches.as_slice() {
+            [(name, batch)] => writer.batch(name, batch).await,
+            _ => Err(StoreError::Unsupported("commits of several collections".to_owned()).into()),
+        },
+        Work::Exact(name, rows) => writer.exact(name, rows).await,
+        Work::Reserve(name, keys) => writer.reserve(name, keys).await,
+    };
+    let error = match written {
+        Ok(()) => return Ok(vec![writer.done]),
+        Err(failure) => core.db.connection().failed(failure),
+    };
+    // Rows that are there cannot be taken back.
+    if writer.unsure && !matches!(error, StoreError::Indeterminate { .. }) {
+        return Err(unknown(names));
+    }
+    Err(error)
+}
+
+/// A row to insert, and what of it is not told by the row itself.
+struct Entry {
+    row: VersionRow,
+    unique: Vec<String>,
+    /// Which of the mutations it comes from.
+    mutation: usize,
+}
+
+struct Writer<'a> {
+    core: &'a Core,
+    names: &'a [CollectionName],
+    deadline: Instant,
+    done: Vec<Outcome>,
+    /// Whether a row may have been inserted.
+    unsure: bool,
+    /// The time of the commit. Its later rounds keep it, unless others
+    /// committed in between.
+    at: Option<Timestamp>,
+}
+
+impl Writer<'_> {
+    /// Does the mutations of a batch in rounds, each as far as it gets.
+    async fn batch(&mut self, name: &CollectionName, batch: &Batch) -> Result<(), Failure> {
+        let mut first = true;
+        while first || self.done.len() < batch.mutations.len() {
+            let left = &batch.mutations[self.done.len()..];
+            match self.round(name, batch.epoch, left).await {
+                Ok(()) => first = false,
+                Err(Setback::Lost | Setback::NotOurTurn | Setback::Duplicate) => pause(3).await,
+                Err(Setback::Gone(name)) => self.core.shapes.forget(&name),
+                Err(Setback::Unknown(_)) => return Err(unknown(self.names).into()),
+                Err(Setback::Failed(failure)) => return Err(failure),
+            }
+            if Instant::now() >= self.deadline && self.done.len() < batch.mutations.len() {
+                return Err(busy(self.names).into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at the collection, with nothing left to apply.
+    async fn look(
+        &mut self,
+        session: &mut ClientSession,
+        name: &CollectionName,
+    ) -> Result<(Place, Timestamp), Setback> {
+        self.core.ensure(name).await?;
+        let (counter, newest) = self
+            .core
+            .look(session, name)
+            .await?
+            .ok_or_else(|| Setback::Gone(name.clone()))?;
+        if newest.is_some_and(|newest| newest >= counter.next) {
+            self.core.roll_forward(session, name).await?;
+            return Err(Setback::Lost);
+        }
+        self.core.learn(name, &counter.shape);
+        let at = counter.at.max(self.at.unwrap_or(counter.clock));
+        self.at = Some(at);
+        let place = Place {
+            name: name.clone(),
+            names: Names::of(name),
+            first: counter.next,
+            counter,
+            facts: Facts::default(),
+        };
+        Ok((place, at))
+    }
+
+    async fn round(
+        &mut self,
+        name: &CollectionName,
+        epoch: u64,
+        left: &[Mutation],
+    ) -> Result<(), Setback> {
+        let mut session = self.core.db.session().await?;
+        let reserved = Instant::now();
+        let (mut place, at) = self.look(&mut session, name).await?;
+        if place.counter.shape.described.epoch != epoch {
+            if self.unsure {
+                return Err(unknown(self.names).into());
+            }
+            return Err(StoreError::StaleIndexes {
+                collection: name.clone(),
+            }
+            .into());
+        }
+        // Versions and changes of rows that are there take turns.
+        let takes =
+            |mutation: &Mutation| matches!(mutation, Mutation::Append(_) | Mutation::Purge(_));
+        let same = left.iter().take_while(|one| takes(one) == takes(&left[0]));
+        let count = same.count();
+        let round = Batch {
+            epoch,
+            mutations: left[..count].to_vec(),
+        };
+        let needs = Needs::of(&round, &place.counter.shape)?;
+        let mut pen = Pen {
+            core: self.core,
+            session: &mut session,
+        };
+        place.facts = pen.facts(&place, &needs).await?;
+        let mut ledger = Ledger::new(&place.counter.shape, &place.facts, place.first, at);
+        let mut outcomes = Vec::with_capacity(count);
+        for mutation in &round.mutations {
+            // A key that changes hands is free only once that is applied.
+            if !outcomes.is_empty() && ledger.hands_over(mutation)? {
+                break;
+            }
+            outcomes.push(match ledger.apply(mutation) {
+                Ok(outcome) => outcome,
+                Err(Verdict::Refused(why)) => Outcome::Refused(why),
+                Err(Verdict::Failed(error)) => return Err(error.into()),
+            });
+        }
+        let mut entries = Vec::new();
+        for (row, unique) in ledger.log() {
+            let mutation = outcomes.iter().position(
+                |outcome| matches!(outcome, Outcome::Committed(commit) if commit.cv == row.cv),
+            );
+            entries.push(Entry {
+                row,
+                unique,
+                mutation: mutation.unwrap_or_default(),
+            });
+        }
+        let changes = ledger.into_changes();
+        if entries.is_empty() {
+            let edits = changes.changed.iter();
+            let edits = edits
+                .map(|(row, change)| update_of(row, *change, &place.counter.shape))
+                .collect::<Result<Vec<_>, _>>()?;
+            self.send(&mut session, command::update(&place.names.ver, &edits))
+                .await?;
+            let answered = requests::updates(name, &changes.remembered)?;
+            self.send(&mut session, command::update(REQUESTS, &answered))
+                .await?;
+            self.done.extend(outcomes);
+            return Ok(());
+        }
+        let gained = changes.keys.iter();
+        let gained: BTreeSet<&String> = gained
+            .filter(|(_, holder)| holder.is_some())
+            .map(|(key, _)| key)
+            .collect();
+        let wanted = reservations(&entries, &gained, place.counter.clock)?;
+        self.send(&mut session, command::update(&place.names.keys, &wanted))
+            .await?;
+        // Nothing of ours may come after somebody else was given the keys.
+        let until = if wanted.is_empty() {
+            self.deadline
+        } else {
+            self.deadline.min(reserved + RESERVED)
+        };
+        let documents = entries
+            .iter()
+            .map(|entry| {
+                document(
+                    entry,
+                    round.mutations.get(entry.mutation),
+                    &place.counter.shape,
+                )
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let inserted = self
+            .insert(&mut session, &place, &entries, &documents, until)
+            .await?;
+        if inserted == 0 {
+            return Err(Setback::Lost);
+        }
+        self.apply(&mut session, &place, &documents[..inserted])
+            .await?;
+        // Those from the first row on that was not inserted are done anew.
+        let upto = entries
+            .get(inserted)
+            .map_or(outcomes.len(), |entry| entry.mutation);
+        self.done.extend(outcomes.into_iter().take(upto));
+        // Of those that were remembered without a row.
+        let unchanged: Vec<_> = changes
+            .remembered
+            .into_iter()
+            .filter(|(_, known)| known.unchanged)
+            .collect();
+        let answered = requests::updates(name, &unchanged)?;
+        self.send(&mut session, command::update(REQUESTS, &answered))
+            .await
+    }
+
+    async fn send(
+        &self,
+        session: &mut ClientSession,
+        commands: Vec<RawDocumentBuf>,
+    ) -> Result<(), Setback> {
+        for command in commands {
+            self.core.write_one(session, command).await?;
+        }
+        Ok(())
+    }
+
+    /// Inserts rows until one of their places is taken; how many are there.
+    ///
+    /// An insertion that is not answered is sent again: the rows of ours that
+    /// are there already say that they came through, and a place that others
+    /// took can never be ours.
+    async fn insert(
+        &mut self,
+        session: &mut ClientSession,
+        place: &Place,
+        entries: &[Entry],
+        documents: &[RawDocumentBuf],
+        until: Instant,
+    ) -> Result<usize, Setback> {
+        let mut there = 0;
+        while there < documents.len() {
+            if Instant::now() >= until {
+                return Err(if self.unsure {
+                    unknown(self.names).into()
+                } else {
+                    Setback::Lost
+                });
+            }
+            let commands = command::insert(&place.names.ver, &documents[there..]);
+            let Some(mut command) = commands.into_iter().next() else {
+                break;
+            };
+            let millis = i64::try_from(INSERTION.as_millis()).unwrap_or(i64::MAX);
+            command.append(cstr!("maxTimeMS"), millis);
+            self.unsure = true;
+            let sent = timeout_at(until, self.core.insert_rows(session, command)).await;
+            match sent {
+                Ok(Ok((count, None))) => there += count,
+                Ok(Ok((count, Some(code)))) => {
+                    there += count;
+                    if code != DUPLICATE_KEY {
+                        if there == 0 {
+                            self.unsure = !self.done.is_empty();
+                        }
+                        let error = crate::error::of_code(code, "an insertion", "the server");
+                        return Err(error.into());
+                    }
+                    let ours = self
+                        .is_ours(
+                            session,
+                            place,
+                            entries[there].row.cv,
+                            entries[there].row.attempt,
+                        )
+                        .await?;
+                    if !ours {
+                        self.unsure = there > 0 || !self.done.is_empty();
+                        return Ok(there);
+                    }
+                    there += 1;
+                }
+                Ok(Err(failure)) if Instant::now() < until => {
+                    tracing::debug!(error = ?failure, "an insertion is sent again");
+                    sleep(Duration::from_millis(100)).await;
+                    *session = self.core.db.session().await?;
+                }
+                Ok(Err(_)) | Err(_) => return Err(unknown(self.names).into()),
+            }
+        }
+        Ok(there)
+    }
+
+    async fn is_ours(
+        &self,
+        session: &mut ClientSession,
+        place: &Place,
+        cv: u64,
+        attempt: Attempt,
+    ) -> Result<bool, Setback> {
+        let query = Query::of(doc! { "_id": int(cv) });
+        let found = self.core.rows(session, &place.name, &query).await?;
+        Ok(found
+            .first()
+            .is_some_and(|found| found.row.attempt == attempt))
+    }
+
+    /// Applies the rows just inserted. From here on they are committed, and
+    /// if it cannot be done now, whoever comes next does it.
+    async fn apply(
+        &self,
+        session: &mut ClientSession,
+        place: &Place,
+        documents: &[RawDocumentBuf],
+    ) -> Result<(), Setback> {
+        let applied = self.core.apply(session, place, documents).await;
+        if !matches!(applied, Ok(true)) {
+            // Somebody else is at it, or the connection is gone.
+            while let Err(failure) = self.core.roll_forward(session, &place.name).await {
+                if Instant::now() >= self.deadline {
+                    return Err(unknown(self.names).into());
+                }
+                tracing::debug!(error = ?failure, "applying again");
+                sleep(Duration::from_millis(100)).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn exact(&mut self, name: &CollectionName, rows: &[VersionRow]) -> Result<(), Failure> {
+        loop {
+            match self.exact_once(name, rows).await {
+                Ok(()) => return Ok(()),
+                Err(Setback::Failed(failure)) => return Err(failure),
+                Err(Setback::Unknown(_)) => return Err(unknown(self.names).into()),
+                Err(Setback::Gone(name)) => self.core.shapes.forget(&name),
+                Err(Setback::Lost | Setback::NotOurTurn | Setback::Duplicate) => pause(3).await,
+            }
+            if self.unsure || Instant::now() >= self.deadline {
+                return Err(busy(self.names).into());
+            }
+        }
+    }
+
+    async fn exact_once(
+        &mut self,
+        name: &CollectionName,
+        rows: &[VersionRow],
+    ) -> Result<(), Setback> {
+        let mut session = self.core.db.session().await?;
+        let (mut place, at) = self.look(&mut session, name).await?;
+        let purged = rows.iter().filter(|row| row.op == Op::Purge);
+        let needs = Needs {
+            newest: rows.iter().map(|row| row.id.clone()).collect(),
+            older: purged.map(|row| row.id.clone()).collect(),
+            ..Needs::default()
+        };
+        let mut pen = Pen {
+            core: self.core,
+            session: &mut session,
+        };
+        place.facts = pen.facts(&place, &needs).await?;
+        let mut last = pen.newest(&place).await?;
+        let mut ledger = Ledger::new(&place.counter.shape, &place.facts, place.first, at);
+        for row in rows {
+            ledger.take_exact(row.clone(), last)?;
+            last = Some((row.cv, row.at));
+        }
+        let entries: Vec<Entry> = ledger
+            .log()
+            .into_iter()
+            .map(|(row, unique)| Entry {
+                row,
+                unique,
+                mutation: 0,
+            })
+            .collect();
+        let documents = entries
+            .iter()
+            .map(|entry| document(entry, None, &place.counter.shape))
+            .collect::<Result<Vec<_>, _>>()?;
+        let inserted = self
+            .insert(&mut session, &place, &entries, &documents, self.deadline)
+            .await?;
+        if inserted > 0 || documents.is_empty() {
+            self.apply(&mut session, &place, &documents[..inserted])
+                .await?;
+        }
+        if inserted < documents.len() {
+            return Err(Setback::Lost);
+        }
+        Ok(())
+    }
+
+    async fn reserve(
+        &mut self,
+        name: &CollectionName,
+        keys: &[(RecordId, u64, UniqueKey)],
+    ) -> Result<(), Failure> {
+        loop {
+            match self.reserve_once(name, keys).await {
+                Ok(taken) => {
+                    self.done = taken;
+                    return Ok(());
+                }
+                Err(Setback::Failed(failure)) => return Err(failure),
+                Err(Setback::Unknown(_)) => return Err(unknown(self.names).into()),
+                Err(Setback::Gone(name)) => self.core.shapes.forget(&name),
+                Err(Setback::Lost | Setback::NotOurTurn | Setback::Duplicate) => pause(3).await,
+            }
+            if Instant::now() >= self.deadline {
+                return Err(busy(self.names).into());
+            }
+        }
+    }
+
+    async fn reserve_once(
+        &mut self,
+        name: &CollectionName,
+        keys: &[(RecordId, u64, UniqueKey)],
+    ) -> Result<Vec<Outcome>, Setback> {
+        let mut session = self.core.db.session().await?;
+        let (mut place, _) = self.look(&mut session, name).await?;
+        let mut taken = Vec::new();
+        for (id, ov, key) in keys {
+            let stored = stored_key(&place.counter.shape, key)?;
+            let needs = Needs {
+                newest: [id.clone()].into(),
+                unique: [stored.clone()].into(),
+                ..Needs::default()
+            };
+            let mut pen = Pen {
+                core: self.core,
+                session: &mut session,
+            };
+            place.facts = pen.facts(&place, &needs).await?;
+            let current = |facts: &Facts| {
+                let rows = facts.rows.iter();
+                let mut rows = rows.filter(|found| found.row.ov == *ov && found.row.live());
+                rows.next().map(|found| found.row.cv)
+            };
+            let Some(cv) = current(&place.facts) else {
+                continue;
+            };
+            let mut holders = place.facts.holders.iter();
+            match holders.find(|(held, _)| *held == stored) {
+                Some((_, holder)) if holder != id => {
+                    taken.push(Outcome::Refused(Refusal::Taken(Taken {
+                        index: key.index.clone(),
+                        wanted_by: id.clone(),
+                        holder: holder.clone(),
+                    })));
+                    continue;
+                }
+                Some(_) => continue,
+                None => {}
+            }
+            // The row says so first: whoever applies its successor frees it.
+            let row =
+                raw(&doc! { "q": { "_id": int(cv) }, "u": { "$addToSet": { "u": &stored } } })?;
+            self.send(&mut session, command::update(&place.names.ver, &[row]))
+                .await?;
+            let expired = doc! { "$lt": date(place.counter.clock) };
+            let held = raw(&doc! {
+                "q": { "_id": &stored, "until": expired },
+                "u": { "$set": { "i": item(id), "n": int(*ov) }, "$unset": { "a": "", "until": "" } },
+                "upsert": true,
+            })?;
+            self.send(&mut session, command::update(&place.names.keys, &[held]))
+                .await?;
+            let mut pen = Pen {
+                core: self.core,
+                session: &mut session,
+            };
+            let after = pen.facts(&place, &needs).await?;
+            if current(&after) != Some(cv) {
+                let late = raw(&doc! {
+                    "q": { "_id": &stored, "i": item(id), "n": int(*ov) }, "limit": 1,
+                })?;
+                self.send(&mut session, command::delete(&place.names.keys, &[late]))
+                    .await?;
+            }
+        }
+        Ok(taken)
+    }
+}
+
+/// The statements that reserve the keys that change hands.
+fn reservations(
+    entries: &[Entry],
+    gained: &BTreeSet<&String>,
+    clock: Timestamp,
+) -> Result<Vec<RawDocumentBuf>, StoreError> {
+    let mut out = Vec::new();
+    for Entry { row, unique, .. } in entries {
+        for key in unique.iter().filter(|key| gained.contains(key)) {
+            out.push(raw(&doc! {
+                "q": { "_id": key, "until": { "$lt": date(clock) } },
+                "u": { "$set": {
+                    "i": item(&row.id),
+                    "n": int(row.ov),
+                    "a": binary(row.attempt.as_bytes()),
+                    "until": date(clock.plus_millis(RESERVED_MILLIS)),
+                } },
+                "upsert": true,
+            })?);
+        }
+    }
+    Ok(out)
+}
+
+/// A row as it is inserted: with what whoever applies it has to know.
+fn document(
+    entry: &Entry,
+    mutation: Option<&Mutation>,
+    shape: &Shape,
+) -> Result<RawDocumentBuf, StoreError> {
+    let row = VersionRow {
+        to_cv: None,
+        ..entry.row.clone()
+    };
+    // Nothing comes before a first version, so there is nothing to end.
+    let mut out = row::encode(&row, &entry.unique, row.ov == 0, shape)?;
+    if let Some(Mutation::Append(Append {
+        newest_only,
+        idempotency,
+        ..
+    })) = mutation
+    {
+        if *newest_only {
+            out.append(cstr!("only"), true);
+        }
+        if let Some(request) = idempotency {
+            let until = row.at.plus_millis(request.keep_millis);
+            out.append(
+                cstr!("q"),
+                raw(&doc! {
+                    "k": &request.key,
+                    "f": binary(request.fingerprint.as_bytes()),
+                    "until": date(until),
+                })?,
+            );
+        }
+    }
+    Ok(out)
+}
+
+impl Core {
+    /// The counter document with the server's clock, and the newest row's
+    /// `cv`, in this order.
+    pub(crate) async fn look(
+        &self,
+        session: &mut ClientSession,
+        name: &CollectionName,
+    ) -> Result<Option<(Counter, Option<u64>)>, Failure> {
+        let names = Names::of(name);
+        let mut cursor = self
+            .db
+            .db()
+            .collection::<Document>(&names.counter)
+            .aggregate(vec![
+                doc! { "$match": { "_id": COUNTER } },
+                doc! { "$set": { "clock": "$$NOW" } },
+                doc! { "$unionWith": { "coll": &names.ver, "pipeline": [
+                    { "$sort": { "_id": -1 } },
+                    { "$limit": 1 },
+                    { "$project": { "_id": 1 } },
+                ] } },
+            ])
+            .max_time(self.db.max_time())
+            .session(&mut *session)
+            .await?;
+        let (mut counter, mut newest) = (None, None);
+        while let Some(found) = cursor.next(&mut *session).await {
+            let found = found?;
+            match found.get_i64("_id") {
+                Ok(cv) => newest = u64::try_from(cv).ok(),
+                Err(_) => counter = Some(Counter::read(&found)?),
+            }
+        }
+        let counter = counter.filter(|counter| counter.dropping.is_none());
+        Ok(counter.map(|counter| (counter, newest)))
+    }
+
+    /// Applies whatever rows are not applied yet; gives the counter after it.
+    pub(crate) async fn roll_forward(
+        &self,
+        session: &mut ClientSession,
+        name: &CollectionName,
+    ) -> Result<Option<Counter>, Failure> {
+        loop {
+            let Some((counter, newest)) = self.look(session, name).await? else {
+                return Ok(None);
+            };
+            self.learn(name, &counter.shape);
+            if newest.is_none_or(|newest| newest < counter.next) {
+                return Ok(Some(counter));
+            }
+            let place = Place {
+                name: name.clone(),
+                names: Names::of(name),
+                first: counter.next,
+                counter,
+                facts: Facts::default(),
+            };
+            let query = Query::of(doc! { "_id": { "$gte": int(place.first) } })
+                .sorted(doc! { "_id": 1 })
+                .at_most(STRETCH);
+            let rows = self.documents(session, &place.names, &query).await?;
+            self.apply(session, &place, &rows).await?;
+        }
+    }
+
+    /// Applies rows in the order of `cv`, and moves the counter over them
+    /// unless somebody else did.
+    ///
+    /// Each statement may come twice or late: it looks for what it is about as
+    /// it was before any later version.
+    async fn apply(
+        &self,
+        session: &mut ClientSession,
+        place: &Place,
+        documents: &[RawDocumentBuf],
+    ) -> Result<bool, Failure> {
+        let (shape, names) = (&place.counter.shape, &place.names);
+        let (mut rows, mut gone, mut confirmed, mut freed, mut answered) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut multi = BTreeSet::new();
+        let mut last = None;
+        for document in documents {
+            let stored = decode(document, shape)?;
+            let row = &stored.row;
+            let (id, ov, cv) = (item(&row.id), int(row.ov), int(row.cv));
+            last = Some((row.cv, row.at));
+            if row.ov > 0 {
+                rows.push(raw(&doc! {
+                    "q": { "i": &id, "o": true, "n": { "$lt": ov } },
+                    "u": { "$set": { "to": cv }, "$unset": { "o": "" } },
+                })?);
+            }
+            if matches!(document.get("o"), Ok(None)) && row.to_cv.is_none() {
+                rows.push(raw(&doc! {
+                    "q": { "_id": cv, "to": { "$exists": false } },
+                    "u": { "$set": { "o": true } },
+                })?);
+            }
+            if row.op == Op::Purge || matches!(document.get("only"), Ok(Some(_))) {
+                gone.push(raw(&doc! {
+                    "q": { "i": &id, "n": { "$lt": ov }, "op": { "$ne": PURGE } }, "limit": 0,
+                })?);
+            }
+            if shape.has_unique() {
+                for key in &stored.unique {
+                    confirmed.push(raw(&doc! {
+                        "q": { "_id": key, "i": &id, "n": { "$not": { "$gt": ov } } },
+                        "u": { "$set": { "n": ov }, "$unset": { "a": "", "until": "" } },
+                    })?);
+                }
+                if row.ov > 0 {
+                    freed.push(raw(&doc! {
+                        "q": { "i": &id, "n": { "$not": { "$gte": ov } }, "_id": { "$nin": &stored.unique } },
+                        "limit": 0,
+                    })?);
+                }
+            }
+            if let Ok(request) = document.get_document("q") {
+                answered.push(requests::of_row(&place.name, row, request)?);
+            }
+            for (field, keys) in row.keys.iter() {
+                if keys.is_multi()
+                    && let Some(index) = shape.of_field(field).filter(|index| !index.multi)
+                {
+                    multi.insert(index.tag.clone());
+                }
+            }
+        }
+        let Some((newest, at)) = last else {
+            return Ok(true);
+        };
+        let mut commands = command::update(&names.ver, &rows);
+        commands.extend(command::delete(&names.ver, &gone));
+        commands.extend(command::update(&names.keys, &confirmed));
+        commands.extend(command::delete(&names.keys, &freed));
+        commands.extend(command::update(REQUESTS, &answered));
+        for command in commands {
+            self.write_one(session, command)
+                .await
+                .map_err(|trouble| match trouble {
+                    Trouble::Failed(failure) => failure,
+                    Trouble::Duplicate => {
+                        StoreError::unavailable("another process applies the same rows").into()
+                    }
+                })?;
+        }
+        let (update, filters) = counter::settle(newest + 1, at.max(place.counter.at), &multi);
+        let moved = self
+            .db
+            .db()
+            .collection::<Document>(&names.counter)
+            .update_one(
+                doc! { "_id": COUNTER, "next": int(place.first), "born": shape.born },
+                update,
+            )
+            .array_filters(filters)
+            .session(&mut *session)
+            .await?;
+        self.db.saw(session);
+        Ok(moved.matched_count > 0)
+    }
+
+    /// Inserts rows durably: how many, and what stopped it, if something did.
+    async fn insert_rows(
+        &self,
+        session: &mut ClientSession,
+        command: RawDocumentBuf,
+    ) -> Result<(usize, Option<i32>), Failure> {
+        let reply = self
+            .db
+            .db()
+            .run_raw_command(command::durably(command))
+            .session(&mut *session)
+            .await?;
+        self.db.saw(session);
+        let count = reply.get_i32("n").unwrap_or_default();
+        let count = usize::try_from(count).unwrap_or_default();
+        let errors = reply.get_array("writeErrors").ok();
+        let first = errors.and_then(|errors| errors.first()?.as_document());
+        match first {
+            Some(first) => Ok((count, Some(first.get_i32("code").unwrap_or_default()))),
+            // It is inserted, but not durably: sent again, it is waited for.
+            None => match command::check(&reply) {
+                Ok(()) => Ok((count, None)),
+                Err(Trouble::Failed(failure)) => Err(failure),
+                Err(Trouble::Duplicate) => Ok((count, Some(DUPLICATE_KEY))),
+            },
+        }
+    }
+}
