@@ -2,7 +2,6 @@
 
 mod ddl;
 mod meta;
-mod plan;
 mod walk;
 mod write;
 
@@ -15,12 +14,11 @@ use xronox_model::{CollectionName, Filter, Timestamp};
 use xronox_store::{
     Capabilities, Clock, DocFind, DocIndex, DocOp, DocOutcome, DocUpdate, Documents, InsertOutcome,
     StoreError, UpdateOutcome,
-    documents::{MAX_BATCH, MAX_PAGE, within},
+    documents::{MAX_BATCH, MAX_PAGE, Plan, within},
 };
 
 use crate::{SqliteCatalog, catalog::CAPABILITIES, error::storage, file::File};
 use meta::{Cache, Meta};
-use plan::Plan;
 use write::{Prepared, Writes};
 
 /// The tables that plain collections share.
@@ -106,7 +104,7 @@ impl SqliteDocuments {
             let done = match self.cache.load(&view, collection)? {
                 None => Some(T::default()),
                 Some(meta) => {
-                    let plan = Plan::of(&meta, filter, order);
+                    let plan = Plan::of(&meta.indexed(), filter, order);
                     if plan.is_quick() {
                         Some(work(&view, &meta, &plan, now)?)
                     } else {
@@ -127,7 +125,7 @@ impl SqliteDocuments {
             .scan(move |db| match cache.load(db, &collection)? {
                 None => Ok(T::default()),
                 Some(meta) => {
-                    let plan = Plan::of(&meta, &filter, order.as_ref());
+                    let plan = Plan::of(&meta.indexed(), &filter, order.as_ref());
                     work(db, &meta, &plan, now)
                 }
             });

@@ -3,6 +3,7 @@
 mod index;
 mod memory;
 mod order;
+mod plan;
 mod update;
 
 use std::fmt;
@@ -16,6 +17,7 @@ use crate::{Capabilities, StoreError};
 pub use index::{DocIndex, DocKeys};
 pub use memory::MemoryDocuments;
 pub use order::TupleKey;
+pub use plan::{Access, Indexed, Plan, Span, after_prefix};
 pub use update::{Change, Step, Update};
 
 /// The most documents that one call finds or deletes.

@@ -74,7 +74,7 @@ pub(super) fn add_index(
             let keys = spec
                 .keys(&document)
                 .map_err(|e| spec.unfit(collection, &e.to_string()))?;
-            let tuples = index.tuples(&keys);
+            let tuples = spec.tuples(&keys);
             for tuple in tuples.iter().filter(|_| spec.unique) {
                 if writes.holder(&index, tuple, Some(doc))?.is_some() {
                     return Err(spec.unfit(collection, "two documents share a key"));

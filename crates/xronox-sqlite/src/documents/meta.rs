@@ -6,10 +6,10 @@ use parking_lot::Mutex;
 use rand::RngCore;
 use rusqlite::{Connection, OptionalExtension};
 use serde_json::Value;
-use xronox_model::{CollectionName, Direction, OrderedKey, json};
+use xronox_model::{CollectionName, OrderedKey, json};
 use xronox_store::{
     DocIndex, StoreError,
-    documents::{DocKeys, TupleKey},
+    documents::{Indexed, TupleKey},
 };
 
 use crate::error::storage;
@@ -32,6 +32,17 @@ pub(super) struct Index {
 }
 
 impl Meta {
+    /// What plans go by.
+    pub(super) fn indexed(&self) -> Vec<Indexed<'_>> {
+        let indexes = self.indexes.iter();
+        indexes
+            .map(|index| Indexed {
+                spec: &index.spec,
+                multi: index.multi,
+            })
+            .collect()
+    }
+
     /// From when on a document is gone.
     pub(super) fn expires(&self, document: &Value) -> Option<i64> {
         let expiries = self
@@ -43,24 +54,6 @@ impl Meta {
 }
 
 impl Index {
-    /// The direction of `_id` behind the fields.
-    pub(super) fn id_direction(&self) -> Direction {
-        let last = self.spec.fields.last();
-        last.map_or(Direction::Ascending, |(_, direction)| *direction)
-    }
-
-    /// The entries for the keys of a document, without its `_id`.
-    pub(super) fn tuples(&self, keys: &DocKeys) -> Vec<TupleKey> {
-        let tuple = |keys: &Vec<OrderedKey>| {
-            let mut tuple = TupleKey::default();
-            for (key, (_, direction)) in keys.iter().zip(&self.spec.fields) {
-                tuple.push(key, *direction);
-            }
-            tuple
-        };
-        keys.keys.iter().map(tuple).collect()
-    }
-
     /// The entries of a document that is stored.
     pub(super) fn entries(
         &self,
@@ -70,10 +63,10 @@ impl Index {
         let keys = self.spec.keys(document);
         let keys = keys.map_err(|e| StoreError::Corrupt(format!("a document: {e}")))?;
         let entry = |mut tuple: TupleKey| {
-            tuple.push(id, self.id_direction());
+            tuple.push(id, self.spec.id_direction());
             tuple.into_bytes()
         };
-        Ok(self.tuples(&keys).into_iter().map(entry).collect())
+        Ok(self.spec.tuples(&keys).into_iter().map(entry).collect())
     }
 }
 

@@ -7,16 +7,13 @@ use std::{
 
 use rusqlite::Connection;
 use serde_json::Value;
-use xronox_model::{Filter, KeyRange, OrderedKey, Path, Timestamp, json, keys_at};
+use xronox_model::{Filter, KeyRange, OrderedKey, Timestamp, json};
 use xronox_store::{
     DocFind, StoreError,
-    documents::{TupleKey, id_key},
+    documents::{Access, Plan, Span, TupleKey, id_key},
 };
 
-use super::{
-    meta::{Index, Meta},
-    plan::{Access, Plan, Span},
-};
+use super::meta::{Index, Meta};
 use crate::error::storage;
 
 /// Above every `_id`: the first character of a key is its type, at most `8`.
@@ -173,17 +170,16 @@ pub(super) fn matching(
                 }
             }
         }
-        Access::Keys {
-            index,
-            spans,
-            pinned,
-            prefix,
-        } => {
+        Access::Keys { index, spans, .. } => {
             let Some(index) = meta.indexes.get(*index) else {
                 return Err(StoreError::Corrupt("a plan names no index".to_owned()));
             };
-            let resume =
-                resume.and_then(|(after, order)| entry_of(index, after, order, *pinned, prefix));
+            let resume = resume.and_then(|(after, order)| {
+                let mut id = TupleKey::default();
+                id.push(&id_key(after).ok()?, index.spec.id_direction());
+                let entry = plan.entry_at(&index.spec, after, order)?;
+                Some([entry.as_slice(), id.as_bytes()].concat())
+            });
             for span in in_turn(spans, plan.reverse) {
                 let mut span = (span.start.as_slice(), span.end.as_slice());
                 if let Some(resume) = &resume {
@@ -238,36 +234,6 @@ fn ends<'k>(
         }
     }
     (least, most)
-}
-
-/// Where an index whose order is that of the find stands at the place of
-/// `after`; `None` if `after` differs in a field that the filter pins.
-fn entry_of(
-    index: &Index,
-    after: &Value,
-    order: &DocFind,
-    pinned: usize,
-    prefix: &[u8],
-) -> Option<Vec<u8>> {
-    let by = |path: &Path| order.sort.iter().find(|(field, _)| field == path);
-    let (fixed, free) = index.spec.fields.split_at_checked(pinned)?;
-    let mut rest = prefix;
-    for (path, direction) in fixed {
-        let value;
-        (value, rest) = TupleKey::split(rest, *direction)?;
-        if let Some((_, by)) = by(path)
-            && *keys_at(after, path).sort_key(*by) != value
-        {
-            return None;
-        }
-    }
-    let mut entry = TupleKey::default();
-    for (path, direction) in free {
-        let by = by(path).map_or(*direction, |(_, by)| *by);
-        entry.push(keys_at(after, path).sort_key(by), *direction);
-    }
-    entry.push(&id_key(after).ok()?, index.id_direction());
-    Some([prefix, entry.as_bytes()].concat())
 }
 
 /// Whether this is the first of the document's entries in the spans, so that

@@ -7,12 +7,11 @@ use serde_json::Value;
 use xronox_model::{CollectionName, Filter, OrderedKey, Timestamp, json};
 use xronox_store::{
     DocOp, DocOutcome, DocRefusal, DocUpdate, InsertOutcome, Missing, StoreError, UpdateOutcome,
-    documents::{TupleKey, checked},
+    documents::{Plan, TupleKey, after_prefix, checked},
 };
 
 use super::{
     meta::{self, Cache, Index, Meta},
-    plan::{Plan, after_prefix},
     walk::{self, Met},
 };
 use crate::error::storage;
@@ -145,7 +144,7 @@ impl<'w> Writes<'w> {
     ) -> Result<UpdateOutcome, StoreError> {
         let mut matched = None;
         if let Some(meta) = self.cache.load(self.db, collection)? {
-            let plan = Plan::of(&meta, &update.filter, None);
+            let plan = Plan::of(&meta.indexed(), &update.filter, None);
             walk::matching(
                 self.db,
                 &meta,
@@ -220,7 +219,7 @@ impl<'w> Writes<'w> {
             return Ok(0);
         };
         let mut gone = Vec::new();
-        let plan = Plan::of(&meta, filter, None);
+        let plan = Plan::of(&meta.indexed(), filter, None);
         walk::matching(self.db, &meta, &plan, filter, None, self.now, |met| {
             gone.push(met.row);
             Ok(if gone.len() < limit {
@@ -425,7 +424,7 @@ impl<'w> Writes<'w> {
             .prepare_cached("INSERT INTO xronox_doc_key (idx, key, doc) VALUES (?, ?, ?)")
             .map_err(storage)?;
         for mut tuple in tuples {
-            tuple.push(id, index.id_direction());
+            tuple.push(id, index.spec.id_direction());
             statement
                 .execute((index.id, tuple.as_bytes(), row))
                 .map_err(storage)?;
@@ -447,7 +446,7 @@ fn entries<'m>(meta: &'m Meta, document: &Value) -> Result<Vec<Entries<'m>>, Doc
         let keys = index.spec.keys(document).map_err(DocRefusal::Invalid)?;
         Ok(Entries {
             index,
-            tuples: index.tuples(&keys),
+            tuples: index.spec.tuples(&keys),
             multi: keys.multi,
         })
     };

@@ -8,6 +8,7 @@ use xronox_model::{
     CollectionName, Direction, Filter, Invalid, OrderedKey, Path, Timestamp, keys_at,
 };
 
+use super::TupleKey;
 use crate::StoreError;
 
 /// The most fields of an index or an order, as in
@@ -145,6 +146,24 @@ impl DocIndex {
             }
         }
         Ok(out)
+    }
+
+    /// The direction in which `_id` stands behind the fields.
+    pub fn id_direction(&self) -> Direction {
+        let last = self.fields.last();
+        last.map_or(Direction::Ascending, |(_, direction)| *direction)
+    }
+
+    /// The keys of a document as bytes that sort in the order of the fields.
+    pub fn tuples(&self, keys: &DocKeys) -> Vec<TupleKey> {
+        let tuple = |keys: &Vec<OrderedKey>| {
+            let mut tuple = TupleKey::default();
+            for (key, (_, direction)) in keys.iter().zip(&self.fields) {
+                tuple.push(key, *direction);
+            }
+            tuple
+        };
+        keys.keys.iter().map(tuple).collect()
     }
 
     /// From when on a document is gone, if this index says so.

@@ -3,10 +3,9 @@
 use std::{collections::BTreeMap, ops::Bound};
 
 use serde_json::{Map, Value};
-use xronox_model::{Direction, Filter, KeyRange, Narrow, OrderedKey, Path};
-use xronox_store::{DocFind, documents::TupleKey};
+use xronox_model::{Direction, Filter, KeyRange, Narrow, OrderedKey, Path, keys_at};
 
-use super::meta::{Index, Meta};
+use super::{DocFind, DocIndex, TupleKey};
 
 /// Values of leading fields are multiplied out to at most this many spans.
 const MAX_SPANS: usize = 1000;
@@ -17,43 +16,62 @@ const QUICK: usize = 16;
 /// Above every entry: no key begins with this byte, inverted or not.
 const BEYOND: &[u8] = &[u8::MAX];
 
+/// An index that a plan may go along.
+#[derive(Debug, Clone, Copy)]
+pub struct Indexed<'i> {
+    /// What it holds.
+    pub spec: &'i DocIndex,
+    /// Whether some document ever had several keys in it.
+    pub multi: bool,
+}
+
 /// A way through a collection that meets every document that can match.
+///
+/// It is for backends that keep, for each index, an entry for each key of a
+/// document: the [tuple](DocIndex::tuples) of its fields, by itself or with
+/// the `_id` behind it.
 #[derive(Debug)]
-pub(super) struct Plan {
-    pub(super) access: Access,
+pub struct Plan {
+    /// Which way.
+    pub access: Access,
     /// Whether to go backwards.
-    pub(super) reverse: bool,
+    pub reverse: bool,
     /// Whether the documents come in the order asked for.
-    pub(super) ordered: bool,
+    pub ordered: bool,
     /// Whether each span holds one entry at most.
     single: bool,
 }
 
+/// What a plan goes along.
 #[derive(Debug)]
-pub(super) enum Access {
+pub enum Access {
     /// By `_id`, in these ranges, which are sorted and apart.
     Ids(Vec<KeyRange>),
     /// Along an index, in these spans, which are sorted and apart.
     Keys {
-        /// Its place in [`Meta::indexes`].
+        /// Its place among those that were given.
         index: usize,
+        /// Where the entries are.
         spans: Vec<Span>,
-        /// How many of its fields the filter pins, each to one value, and
-        /// what their entries begin with then.
+        /// How many of its fields the filter pins, each to one value.
         pinned: usize,
+        /// What the entries begin with if it does.
         prefix: Vec<u8>,
     },
 }
 
 /// Entries from `start` up to, not including, `end`.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Span {
-    pub(super) start: Vec<u8>,
-    pub(super) end: Vec<u8>,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Span {
+    /// The least bytes in it.
+    pub start: Vec<u8>,
+    /// The least bytes above it.
+    pub end: Vec<u8>,
 }
 
 impl Span {
-    pub(super) fn contains(&self, entry: &[u8]) -> bool {
+    /// Whether an entry is in it.
+    pub fn contains(&self, entry: &[u8]) -> bool {
         *self.start <= *entry && *entry < *self.end
     }
 
@@ -89,7 +107,7 @@ impl Span {
 }
 
 /// The smallest bytes above all that begin with these.
-pub(super) fn after_prefix(prefix: &[u8]) -> Vec<u8> {
+pub fn after_prefix(prefix: &[u8]) -> Vec<u8> {
     let mut out = prefix.to_vec();
     while let Some(last) = out.pop() {
         if let Some(next) = last.checked_add(1) {
@@ -103,10 +121,10 @@ pub(super) fn after_prefix(prefix: &[u8]) -> Vec<u8> {
 impl Plan {
     /// The way that looks shortest. `order` is what the documents should come
     /// in the order of, if that matters.
-    pub(super) fn of(meta: &Meta, filter: &Filter, order: Option<&DocFind>) -> Self {
+    pub fn of(indexes: &[Indexed<'_>], filter: &Filter, order: Option<&DocFind>) -> Self {
         let narrow = Narrow::of_plain(filter);
         let (mut best, mut most) = by_id(&narrow, order);
-        for (at, index) in meta.indexes.iter().enumerate() {
+        for (at, index) in indexes.iter().enumerate() {
             if index
                 .spec
                 .only
@@ -124,12 +142,40 @@ impl Plan {
     }
 
     /// Whether this is a handful of look-ups.
-    pub(super) fn is_quick(&self) -> bool {
+    pub fn is_quick(&self) -> bool {
         let spans = match &self.access {
             Access::Ids(ranges) => ranges.len(),
             Access::Keys { spans, .. } => spans.len(),
         };
         self.single && spans <= QUICK
+    }
+
+    /// Where a way along the index `spec`, which is in the order of `order`,
+    /// stands at the place of `after`: what its entry begins with, or is but
+    /// for the `_id`. `None` if `after` differs in a field that the filter
+    /// pins, or the way is another.
+    pub fn entry_at(&self, spec: &DocIndex, after: &Value, order: &DocFind) -> Option<Vec<u8>> {
+        let Access::Keys { pinned, prefix, .. } = &self.access else {
+            return None;
+        };
+        let by = |path: &Path| order.sort.iter().find(|(field, _)| field == path);
+        let (fixed, free) = spec.fields.split_at_checked(*pinned)?;
+        let mut rest = prefix.as_slice();
+        for (path, direction) in fixed {
+            let value;
+            (value, rest) = TupleKey::split(rest, *direction)?;
+            if let Some((_, by)) = by(path)
+                && *keys_at(after, path).sort_key(*by) != value
+            {
+                return None;
+            }
+        }
+        let mut entry = TupleKey::default();
+        for (path, direction) in free {
+            let by = by(path).map_or(*direction, |(_, by)| *by);
+            entry.push(keys_at(after, path).sort_key(by), *direction);
+        }
+        Some([prefix, entry.as_bytes()].concat())
     }
 }
 
@@ -181,7 +227,7 @@ fn by_id(narrow: &Narrow, order: Option<&DocFind>) -> (Plan, i32) {
     (plan, score + gain)
 }
 
-fn along(at: usize, index: &Index, narrow: &Narrow, order: Option<&DocFind>) -> (Plan, i32) {
+fn along(at: usize, index: &Indexed<'_>, narrow: &Narrow, order: Option<&DocFind>) -> (Plan, i32) {
     let fields = &index.spec.fields;
     // With a single key, a document meets all constraints of a path with it.
     let tight;
@@ -239,7 +285,7 @@ fn along(at: usize, index: &Index, narrow: &Narrow, order: Option<&DocFind>) -> 
     let direction = if index.multi || prefix.is_none() {
         None
     } else {
-        order.and_then(|order| direction(index, pinned, order))
+        order.and_then(|order| direction(index.spec, pinned, order))
     };
     let plan = Plan {
         access: Access::Keys {
@@ -284,12 +330,12 @@ fn hull(ranges: &[KeyRange], direction: Direction) -> Vec<KeyRange> {
 
 /// In which direction the entries behind `pinned` fields, each of one value,
 /// stand in the order asked for.
-fn direction(index: &Index, pinned: usize, order: &DocFind) -> Option<Direction> {
-    let (fixed, free) = index.spec.fields.split_at_checked(pinned)?;
+fn direction(spec: &DocIndex, pinned: usize, order: &DocFind) -> Option<Direction> {
+    let (fixed, free) = spec.fields.split_at_checked(pinned)?;
     let is_fixed = |path: &Path| fixed.iter().any(|(field, _)| field == path);
     let wanted = order.sort.iter().filter(|(path, _)| !is_fixed(path));
     let wanted = up_to_id(wanted, order.id_direction());
-    let have = up_to_id(free.iter(), index.id_direction());
+    let have = up_to_id(free.iter(), spec.id_direction());
     if wanted.len() != have.len() || wanted.iter().zip(&have).any(|(w, h)| w.0 != h.0) {
         return None;
     }
@@ -380,25 +426,11 @@ fn conditions<'f>(
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use xronox_store::DocIndex;
 
     use super::*;
 
     fn filter(json: &Value) -> Filter {
         Filter::parse(json).unwrap()
-    }
-
-    fn meta(indexes: impl IntoIterator<Item = DocIndex>) -> Meta {
-        let index = |(id, spec)| Index {
-            id,
-            spec,
-            multi: false,
-        };
-        Meta {
-            id: 1,
-            epoch: 1,
-            indexes: (0..).zip(indexes).map(index).collect(),
-        }
     }
 
     fn ascending(fields: &[&str]) -> DocIndex {
@@ -407,7 +439,7 @@ mod tests {
 
     /// The index taken, its spans, and whether it is in order and quick.
     fn plan(
-        meta: &Meta,
+        indexes: &[DocIndex],
         matching: &Value,
         sort: &[(&str, Direction)],
     ) -> (Option<usize>, usize, bool, bool) {
@@ -415,7 +447,9 @@ mod tests {
         for (field, direction) in sort {
             find = find.sort(field.parse().unwrap(), *direction);
         }
-        let plan = Plan::of(meta, &find.filter, Some(&find));
+        let indexed = |spec| Indexed { spec, multi: false };
+        let indexes: Vec<_> = indexes.iter().map(indexed).collect();
+        let plan = Plan::of(&indexes, &find.filter, Some(&find));
         let quick = plan.is_quick();
         match plan.access {
             Access::Ids(ranges) => (None, ranges.len(), plan.ordered, quick),
@@ -426,12 +460,12 @@ mod tests {
     #[test]
     fn messages_are_found_along_their_indexes() {
         use Direction::{Ascending, Descending};
-        let messages = meta([
+        let messages = [
             ascending(&["tenantId", "topic", "msgId"]).unique(),
             ascending(&["firstSeenAt"]),
             ascending(&["tenantId", "topic", "firstSeenAt"]),
             ascending(&["latest"]).only(filter(&json!({"strategy": "latest"}))),
-        ]);
+        ];
         let topic = json!({"tenantId": "t", "topic": "p"});
         let recent =
             json!({"tenantId": "t", "topic": "p", "firstSeenAt": {"$gt": "2024", "$lt": "2025"}});
@@ -481,9 +515,9 @@ mod tests {
 
     #[test]
     fn spans_stay_few() {
-        let meta = meta([ascending(&["a", "b", "c"])]);
+        let indexes = [ascending(&["a", "b", "c"])];
         let many = |count: i64| json!({"$in": (0..count).collect::<Vec<_>>()});
-        let spans = |matching: Value| plan(&meta, &matching, &[]).1;
+        let spans = |matching: Value| plan(&indexes, &matching, &[]).1;
         assert_eq!(
             spans(json!({"a": many(10), "b": many(10), "c": {"$gt": 1}})),
             100
