@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// The largest inline body: MongoDB moves whole documents.
-const MAX_INLINE: u64 = 1 << 20;
+pub(crate) const MAX_INLINE: u64 = 1 << 20;
 
 /// How many collections are asked at once.
 const ABREAST: usize = 8;

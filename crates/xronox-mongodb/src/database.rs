@@ -31,7 +31,7 @@ use crate::{
 const FORMAT: u32 = 1;
 
 /// Whose database it is: one document.
-const MARKER: &str = "xronox_marker";
+pub(crate) const MARKER: &str = "xronox_marker";
 
 /// An opened database: the versioned collections of a
 /// [`Catalog`](xronox_store::Catalog) beside plain ones, over the connections

@@ -14,6 +14,7 @@ mod connection;
 mod core;
 mod counter;
 mod database;
+mod documents;
 mod error;
 mod find;
 mod indexing;
@@ -30,4 +31,5 @@ pub use connection::{
     CommandObserver, CommitMode, ConnectionOptions, Deployment, MongoConnection, Transactions,
 };
 pub use database::MongoDatabase;
+pub use documents::MongoDocuments;
 pub use names::SUFFIXES;
