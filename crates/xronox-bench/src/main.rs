@@ -19,6 +19,7 @@ mod query;
 mod raw;
 mod report;
 mod round;
+mod servers;
 mod writers;
 
 use std::{fs, path::PathBuf};
@@ -47,7 +48,7 @@ struct Arguments {
     #[arg(long)]
     check: bool,
     /// Only the groups of rows with one of these names: writers, bulk,
-    /// lookup, history, query, import, footprint.
+    /// lookup, history, query, import, footprint, servers.
     #[arg(long, value_name = "GROUP", value_delimiter = ',')]
     only: Vec<String>,
     /// Where the data is written and removed again: on the disk to be measured.
@@ -60,6 +61,9 @@ struct Arguments {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
+    if let Ok(catalog) = std::env::var(servers::WRITER) {
+        return servers::write(&catalog).await;
+    }
     let arguments = Arguments::parse();
     let dir = &arguments.dir;
     fs::create_dir_all(dir).with_context(|| format!("{} cannot be made", dir.display()))?;
@@ -104,6 +108,9 @@ async fn main() -> anyhow::Result<()> {
     }
     if wanted("import") {
         report.extend(import::measure(&bench)?);
+    }
+    if wanted("servers") {
+        report.extend(servers::measure(&bench).await?);
     }
     eprintln!("\n{report}");
     if let Some(file) = &arguments.json {

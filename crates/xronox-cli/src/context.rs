@@ -27,7 +27,7 @@ impl Context {
         let named = globals.data.is_some() || globals.catalog.is_some();
         let (payloads, database) = (globals.payloads.as_deref(), globals.database);
         let place = match (globals.data, globals.catalog) {
-            (_, Some(catalog)) => Place::of(&catalog, payloads, database)?,
+            (_, Some(catalog)) => Place::of_catalog(&catalog, payloads, database)?,
             (data, None) => Place::folder(data.unwrap_or_else(|| DATA.into()), database),
         };
         Ok(Self {

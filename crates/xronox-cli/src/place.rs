@@ -44,6 +44,9 @@ impl Place {
     ) -> Result<Self, Failure> {
         let store = from_environment(store)?;
         let payloads = payloads.map(from_environment).transpose()?;
+        if store.is_empty() || payloads.as_deref() == Some("") {
+            return Err(Failure::usage("the place of a store is not an empty word"));
+        }
         let schemes = ["mongodb://", "mongodb+srv://", "sqlite:", "memory:"];
         if schemes.iter().any(|scheme| store.starts_with(scheme)) {
             let catalog = store;
@@ -58,6 +61,21 @@ impl Place {
             ));
         }
         Ok(Self::folder(store.into(), database))
+    }
+
+    /// The same, but for folders.
+    pub(crate) fn of_catalog(
+        uri: &str,
+        payloads: Option<&str>,
+        database: Option<String>,
+    ) -> Result<Self, Failure> {
+        let place = Self::of(uri, payloads, database)?;
+        match place.kind {
+            Kind::Servers { .. } => Ok(place),
+            Kind::Folder(_) => Err(Failure::usage(
+                "--catalog takes mongodb://…, mongodb+srv://…, sqlite:FOLDER or memory:",
+            )),
+        }
     }
 
     /// The folder that it is, if it is one.
@@ -168,6 +186,8 @@ mod tests {
     #[test]
     fn a_folder_keeps_its_bodies() {
         assert!(Place::of("./data", Some("memory:"), None).is_err());
+        assert!(Place::of_catalog("./data", None, None).is_err());
+        assert!(Place::of("", None, None).is_err());
         assert!(Place::of("ENV.XRONOX_NO_SUCH_VARIABLE", None, None).is_err());
     }
 }

@@ -214,7 +214,7 @@ async fn open_catalog(address: &CatalogAddress, database: &str) -> Result<Opened
             let options = ConnectionOptions::default();
             let connection = MongoConnection::open(uri.reveal(), options).await?;
             let database = MongoDatabase::open(&connection, database).await?;
-            let documents = Arc::new(database.documents().await?);
+            let documents = Arc::new(database.documents(Arc::new(SystemClock)));
             Ok((Arc::new(database.catalog().await?), documents))
         }
     }

@@ -1,0 +1,429 @@
+//! The catalog on a MongoDB replica set and bodies on S3, beside the plain
+//! driver and plain PUTs against the same servers: one-node ones that are
+//! started for this run, and installed for it if need be.
+//!
+//! - 64 writers and a lone writer create records, bodies inline; the baseline
+//!   is `insert_one` of the same documents with the same write concern, just
+//!   as many at a time.
+//! - 64 writers update, each one record with the expected version; the
+//!   baseline is `replace_one` by `_id`.
+//! - Reads: `get_latest` beside `find_one` by `_id`, and a page of 50 by an
+//!   indexed property beside a `find` of 50.
+//! - 64 writers with bodies on S3; the baseline is PUTs of the same bodies.
+//! - Two processes that write to one collection, beside one of them alone.
+
+use std::{
+    future::Future,
+    path::Path,
+    process::Stdio,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context;
+use mongodb::{
+    Client, Collection as Plain,
+    bson::{Document, doc, serialize_to_document},
+    options::{Acknowledgment, ClientOptions, WriteConcern},
+};
+use object_store::{ObjectStoreExt, path::Path as Key};
+use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
+use serde_json::json;
+use xronox::{Collection, Config, Secret, SpaceConnection, Xronox};
+use xronox_model::BucketRole;
+use xronox_services::{Mongod, SeaweedFs, Services};
+use xronox_store::Space;
+
+use crate::{
+    bench::Bench,
+    order::{order, order_of, region},
+    report::{Bar, Row},
+    round::Rounds,
+};
+
+const WRITERS: usize = 64;
+/// Records a `find` gives.
+const PAGE: usize = 50;
+/// How long each process writes.
+const STRETCH: Duration = Duration::from_secs(3);
+/// Where the servers are installed.
+const FOLDER: &str = "target/services";
+
+pub(crate) async fn measure(bench: &Bench) -> anyhow::Result<Vec<Row>> {
+    let services = Services::open(Path::new(FOLDER), None)?;
+    let mongod = Mongod::replica_set(&services)?;
+    let seaweed = SeaweedFs::start(&services)?;
+    let uri = mongod.uri();
+    let mut rows = Vec::new();
+    rows.extend(creates(bench, &uri).await?);
+    rows.push(updates(bench, &uri).await?);
+    rows.extend(reads(bench, &uri).await?);
+    rows.push(on_s3(bench, &uri, &seaweed).await?);
+    rows.extend(processes(bench, &uri).await?);
+    Ok(rows)
+}
+
+async fn open(uri: &str, database: &str) -> anyhow::Result<(Xronox, Collection)> {
+    let xronox = Xronox::open(Config::at(uri)?.database(database)).await?;
+    let orders = xronox.collection("orders")?;
+    Ok((xronox, orders))
+}
+
+async fn plain(uri: &str) -> anyhow::Result<Plain<Document>> {
+    let mut options = ClientOptions::parse(uri).await?;
+    options.write_concern = Some(
+        WriteConcern::builder()
+            .w(Acknowledgment::Majority)
+            .journal(true)
+            .build(),
+    );
+    options.max_pool_size = Some(100);
+    let client = Client::with_options(options)?;
+    Ok(client.database("plain").collection("orders"))
+}
+
+/// Runs what each writer does, all at a time; gives how many a second.
+async fn rate<F, T>(
+    writers: usize,
+    writes: usize,
+    writer: impl Fn(usize) -> F,
+) -> anyhow::Result<f64>
+where
+    F: Future<Output = anyhow::Result<T>> + Send + 'static,
+    T: Send + 'static,
+{
+    let start = Instant::now();
+    let mut running = tokio::task::JoinSet::new();
+    for number in 0..writers {
+        running.spawn(writer(number));
+    }
+    while let Some(done) = running.join_next().await {
+        done??;
+    }
+    Ok((writers * writes) as f64 / start.elapsed().as_secs_f64())
+}
+
+async fn creates(bench: &Bench, uri: &str) -> anyhow::Result<Vec<Row>> {
+    let (xronox, orders) = open(uri, "creates").await?;
+    let inserts = plain(uri).await?;
+    let mut rows = Vec::new();
+    for (name, writers, writes, bar) in [
+        (
+            "MongoDB: 64 writers, beside insert_one",
+            WRITERS,
+            bench.sizes.writes,
+            3.0,
+        ),
+        (
+            "MongoDB: lone writer, beside insert_one",
+            1,
+            bench.sizes.lone_writes,
+            0.6,
+        ),
+    ] {
+        let mut rounds = Rounds::default();
+        // The first round warms both.
+        for round in 0..=bench.sizes.rounds {
+            let documents =
+                |writer: usize| (0..writes).map(move |n| order(writer * writes + n, round));
+            let ours = rate(writers, writes, |writer| {
+                let (orders, own) = (orders.clone(), documents(writer).collect::<Vec<_>>());
+                async move {
+                    for document in own {
+                        orders.create(document).await?;
+                    }
+                    Ok(())
+                }
+            });
+            let ours = ours.await?;
+            let own: Result<Vec<Vec<Document>>, _> = (0..writers)
+                .map(|writer| {
+                    documents(writer)
+                        .map(|d| serialize_to_document(&d))
+                        .collect()
+                })
+                .collect();
+            let own = Arc::new(own?);
+            let baseline = rate(writers, writes, |writer| {
+                let (inserts, own) = (inserts.clone(), Arc::clone(&own));
+                async move {
+                    for document in &own[writer] {
+                        inserts.insert_one(document).await?;
+                    }
+                    Ok(())
+                }
+            });
+            let baseline = baseline.await?;
+            if round > 0 {
+                rounds.push(ours, baseline);
+            }
+        }
+        rows.push(Row::of(name, &rounds, "records/s", Bar::AtLeast(bar)));
+    }
+    inserts.drop().await?;
+    xronox.close().await?;
+    Ok(rows)
+}
+
+async fn updates(bench: &Bench, uri: &str) -> anyhow::Result<Row> {
+    let (xronox, orders) = open(uri, "updates").await?;
+    let replaced = plain(uri).await?;
+    let writes = bench.sizes.writes;
+    let mut ours_at = Vec::new();
+    for writer in 0..WRITERS {
+        let made = orders.create(order(writer, 0)).await?;
+        ours_at.push((made.id, made.ov));
+        let mut document = serialize_to_document(&order(writer, 0))?;
+        document.insert("_id", writer as i64);
+        replaced.insert_one(document).await?;
+    }
+    let mut rounds = Rounds::default();
+    for round in 0..=bench.sizes.rounds {
+        let revision = move |n: usize| round * writes + n + 1;
+        let ours = rate(WRITERS, writes, |writer| {
+            let orders = orders.clone();
+            let (id, ov) = ours_at[writer].clone();
+            async move {
+                for n in 0..writes {
+                    let update = orders.update(&id, order(writer, revision(n)));
+                    update.expected_ov(ov + n as u64).await?;
+                }
+                Ok(())
+            }
+        });
+        let ours = ours.await?;
+        for (_, ov) in &mut ours_at {
+            *ov += writes as u64;
+        }
+        let baseline = rate(WRITERS, writes, |writer| {
+            let replaced = replaced.clone();
+            async move {
+                for n in 0..writes {
+                    let document = serialize_to_document(&order(writer, revision(n)))?;
+                    let by_id = doc! { "_id": writer as i64 };
+                    replaced.replace_one(by_id, document).await?;
+                }
+                Ok(())
+            }
+        });
+        let baseline = baseline.await?;
+        if round > 0 {
+            rounds.push(ours, baseline);
+        }
+    }
+    replaced.drop().await?;
+    xronox.close().await?;
+    let name = "MongoDB: 64 updates, beside replace_one";
+    Ok(Row::of(name, &rounds, "records/s", Bar::AtLeast(1.5)))
+}
+
+async fn reads(bench: &Bench, uri: &str) -> anyhow::Result<Vec<Row>> {
+    const RECORDS: usize = 10_000;
+    let lookups = bench.sizes.lookups / 10;
+    let (xronox, orders) = open(uri, "reads").await?;
+    let found = plain(uri).await?;
+    orders.ensure_index("region").await?;
+    let by_region = mongodb::IndexModel::builder()
+        .keys(doc! { "region": 1 })
+        .build();
+    found.create_index(by_region).await?;
+    let groups = RECORDS / PAGE;
+    let documents: Vec<_> = (0..RECORDS).map(|n| order_of(n, 0, groups)).collect();
+    let mut ids = Vec::new();
+    for written in orders.create_many(documents.clone()).await? {
+        ids.push(written?.id);
+    }
+    for (some, at) in documents.chunks(1000).zip((0..).step_by(1000)) {
+        let some: Result<Vec<Document>, _> = some
+            .iter()
+            .zip(at..)
+            .map(|(document, number)| {
+                let mut document = serialize_to_document(document)?;
+                document.insert("_id", number as i64);
+                Ok::<_, anyhow::Error>(document)
+            })
+            .collect();
+        found.insert_many(some?).await?;
+    }
+    let mut random = StdRng::seed_from_u64(5);
+    let numbers: Vec<usize> = (0..RECORDS).collect();
+    let (mut single, mut pages) = (Rounds::default(), Rounds::default());
+    for round in 0..=bench.sizes.rounds {
+        let wanted: Vec<usize> = (0..lookups)
+            .filter_map(|_| numbers.choose(&mut random).copied())
+            .collect();
+        let start = Instant::now();
+        for number in &wanted {
+            orders.get_latest(&ids[*number]).await?;
+        }
+        let ours = lookups as f64 / start.elapsed().as_secs_f64();
+        let start = Instant::now();
+        for number in &wanted {
+            let by_id = doc! { "_id": *number as i64 };
+            found.find_one(by_id).await?.context("a document is gone")?;
+        }
+        let baseline = lookups as f64 / start.elapsed().as_secs_f64();
+        if round > 0 {
+            single.push(ours, baseline);
+        }
+        let regions: Vec<String> = (0..bench.sizes.queries)
+            .map(|_| region(random.random_range(0..groups)))
+            .collect();
+        let queries = regions.len() as f64;
+        let start = Instant::now();
+        let mut ours_found = 0;
+        for region in &regions {
+            let page = orders
+                .query(json!({ "region": region }))
+                .limit(PAGE)
+                .await?;
+            ours_found += page.items.len();
+        }
+        let ours = queries / start.elapsed().as_secs_f64();
+        let start = Instant::now();
+        let mut baseline_found = 0;
+        for region in &regions {
+            let mut cursor = found
+                .find(doc! { "region": region })
+                .limit(PAGE as i64)
+                .await?;
+            while cursor.advance().await? {
+                cursor.deserialize_current()?;
+                baseline_found += 1;
+            }
+        }
+        let baseline = queries / start.elapsed().as_secs_f64();
+        anyhow::ensure!(
+            ours_found == baseline_found,
+            "the two find different records"
+        );
+        if round > 0 {
+            pages.push(ours, baseline);
+        }
+    }
+    found.drop().await?;
+    xronox.close().await?;
+    let name = "MongoDB: get_latest, beside find_one";
+    let single = Row::of(name, &single, "reads/s", Bar::AtLeast(0.8));
+    let name = "MongoDB: page of 50, beside find of 50";
+    let pages = Row::of(name, &pages, "pages/s", Bar::AtLeast(0.7));
+    Ok(vec![single, pages])
+}
+
+async fn on_s3(bench: &Bench, uri: &str, seaweed: &SeaweedFs) -> anyhow::Result<Row> {
+    seaweed.create_bucket("bench")?;
+    let s3 = seaweed.s3();
+    let mut bucket = SpaceConnection::new(&s3.endpoint);
+    bucket.region = Some(s3.region.clone());
+    bucket.access_key = Some(s3.access_key.clone());
+    bucket.secret_key = Some(Secret::new(&s3.secret_key));
+    bucket.force_path_style = true;
+    bucket.bucket = Some("bench".to_owned());
+    let puts = Space::connect("plain", &bucket)?;
+    let puts = Arc::clone(puts.bucket(BucketRole::Records)?);
+    let config = Config::at(uri)?.database("on_s3").with_payloads(bucket);
+    let xronox = Xronox::open(config).await?;
+    let orders = xronox.collection("orders")?;
+    let writes = bench.sizes.writes;
+    let mut rounds = Rounds::default();
+    for round in 0..=bench.sizes.rounds {
+        let ours = rate(WRITERS, writes, |writer| {
+            let orders = orders.clone();
+            async move {
+                for n in 0..writes {
+                    orders.create(order(writer * writes + n, round)).await?;
+                }
+                Ok(())
+            }
+        });
+        let ours = ours.await?;
+        let baseline = rate(WRITERS, writes, |writer| {
+            let puts = Arc::clone(&puts);
+            async move {
+                for n in 0..writes {
+                    let number = writer * writes + n;
+                    let body = order(number, round).to_string();
+                    let key = Key::from(format!("plain/{round}/{number}.json"));
+                    puts.put(&key, body.into()).await?;
+                }
+                Ok(())
+            }
+        });
+        let baseline = baseline.await?;
+        if round > 0 {
+            rounds.push(ours, baseline);
+        }
+    }
+    xronox.close().await?;
+    let name = "S3: 64 writers, beside PUTs of the bodies";
+    Ok(Row::of(name, &rounds, "records/s", Bar::AtLeast(0.8)))
+}
+
+async fn processes(bench: &Bench, uri: &str) -> anyhow::Result<Vec<Row>> {
+    let (mut together, mut shares) = (Rounds::default(), Rounds::default());
+    for _ in 0..bench.sizes.rounds.min(3) {
+        let [alone] = children(uri).await?;
+        let [one, other] = children(uri).await?;
+        together.push((one + other) as f64, alone as f64);
+        shares.push(one.min(other) as f64, one.max(other) as f64);
+    }
+    let name = "MongoDB: two processes, beside one";
+    let together = Row::of(name, &together, "records", Bar::AtLeast(0.8));
+    let name = "MongoDB: share of the slower process";
+    let shares = Row::of(name, &shares, "records", Bar::AtLeast(0.5));
+    Ok(vec![together, shares])
+}
+
+/// How much each of so many processes wrote while all of them did.
+async fn children<const COUNT: usize>(uri: &str) -> anyhow::Result<[u64; COUNT]> {
+    let spawn = || {
+        let mut command = tokio::process::Command::new(std::env::current_exe()?);
+        command
+            .env(WRITER, uri)
+            .stdout(Stdio::piped())
+            .kill_on_drop(true);
+        anyhow::Ok(command.spawn()?)
+    };
+    let running: Result<Vec<_>, _> = (0..COUNT).map(|_| spawn()).collect();
+    let mut counts = [0; COUNT];
+    for (count, child) in counts.iter_mut().zip(running?) {
+        let output = child.wait_with_output().await?;
+        anyhow::ensure!(output.status.success(), "a writing process failed");
+        *count = String::from_utf8(output.stdout)?.trim().parse()?;
+    }
+    Ok(counts)
+}
+
+/// The variable that makes this program one of the writing processes: the
+/// catalog to write to.
+pub(crate) const WRITER: &str = "XRONOX_BENCH_WRITER";
+
+/// Writes for a while from many tasks and prints how many records. All
+/// processes that are started together begin once they have had time to open.
+pub(crate) async fn write(uri: &str) -> anyhow::Result<()> {
+    let (xronox, orders) = open(uri, "processes").await?;
+    orders.create(json!({ "warm": true })).await?;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let start = Instant::now();
+    let mut writers = tokio::task::JoinSet::new();
+    for writer in 0..WRITERS {
+        let orders = orders.clone();
+        writers.spawn(async move {
+            let mut count = 0_u64;
+            while start.elapsed() < STRETCH {
+                orders
+                    .create(order(writer, usize::try_from(count)?))
+                    .await?;
+                count += 1;
+            }
+            anyhow::Ok(count)
+        });
+    }
+    let mut sum = 0;
+    while let Some(writer) = writers.join_next().await {
+        sum += writer??;
+    }
+    println!("{sum}");
+    xronox.close().await?;
+    Ok(())
+}
