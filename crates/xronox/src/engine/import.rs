@@ -1,12 +1,12 @@
 //! Writing many records: one outcome each, and all through the one write path.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     future::IntoFuture,
     time::Instant,
 };
 
-use futures::future::BoxFuture;
+use futures::{StreamExt, future::BoxFuture, stream};
 use serde::Serialize;
 use serde_json::Value;
 use xronox_model::{
@@ -30,6 +30,8 @@ use crate::{
 const CHUNK: usize = 250;
 /// Chunks under way at a time.
 const CHUNKS_AHEAD: usize = 4;
+/// Records looked up, and bodies put, at a time.
+const AHEAD: usize = 32;
 /// How often a record is tried again because others were at it too.
 const MAX_TRIES: u32 = 100;
 
@@ -207,6 +209,17 @@ struct Item {
 /// A record of `create_many`: where its outcome belongs, what it is, its id.
 type Placed = (usize, Item, RecordId);
 
+/// An item of an import and the record that it is.
+#[derive(Debug)]
+struct Target {
+    item: Item,
+    id: RecordId,
+    /// Whether the record is there already, or will be.
+    known: bool,
+    /// By what it is in flight.
+    name: Option<String>,
+}
+
 /// A chunk that is queued.
 #[derive(Debug)]
 struct Waiting {
@@ -322,52 +335,42 @@ impl Importer<'_> {
         {
             self.take().await?;
         }
-        let spec = self
-            .import
-            .key
-            .clone()
-            .map(|key| IndexSpec::unique(vec![key]));
-        let mut mutations = Vec::with_capacity(chunk.len());
-        let mut items = Vec::with_capacity(chunk.len());
-        let mut names = Vec::new();
-        let mut put_at: Option<Instant> = None;
         // A record that is refused here leaves its neighbours alone.
         let mut refused = None;
-        for item in chunk {
-            let prepare = async {
-                let key = unique_key(&item, spec.as_ref())?;
-                let name = match (&key, &item.id) {
-                    (Some(key), _) => Some(key.key.clone()),
-                    (None, Some(id)) => Some(format!("id {id}")),
-                    (None, None) => None,
-                };
-                let (id, known) = match name.as_ref().and_then(|name| self.in_flight.get(name)) {
-                    Some((id, _)) => (id.clone(), true),
-                    None => self.target(key.as_ref(), item.id.as_ref()).await?,
-                };
-                let (mutation, put) = shared
-                    .bulk_mutation(&self.import.attribution, &item, &id, known, &indexes)
-                    .await?;
-                Ok((id, name, mutation, put))
-            };
-            let (id, name, mutation, put) = match prepare.await {
-                Ok(prepared) => prepared,
-                Err(error) => {
-                    refused = refused.or(Some(self.at(error, item.position)));
-                    continue;
+        let targets = self.targets(chunk, &mut refused).await;
+        let import = &self.import;
+        let mut prepared = stream::iter(targets)
+            .map(async |target| {
+                let Target {
+                    item, id, known, ..
+                } = &target;
+                let made = shared
+                    .bulk_mutation(&import.attribution, item, id, *known, &indexes)
+                    .await;
+                (target, made)
+            })
+            .buffered(AHEAD);
+        let mut mutations = Vec::new();
+        let mut items = Vec::new();
+        let mut names = Vec::new();
+        let mut unmade = Vec::new();
+        let mut put_at: Option<Instant> = None;
+        while let Some((target, made)) = prepared.next().await {
+            match made {
+                Ok((mutation, put)) => {
+                    put_at = put_at.or(put);
+                    mutations.push(mutation);
+                    names.extend(target.name);
+                    items.push((target.item, target.id));
                 }
-            };
-            if let Some(name) = name {
-                self.in_flight
-                    .entry(name.clone())
-                    .or_insert((id.clone(), 0))
-                    .1 += 1;
-                names.push(name);
+                Err(error) => {
+                    refused = refused.or(Some(self.at(error, target.item.position)));
+                    unmade.extend(target.name);
+                }
             }
-            put_at = put_at.or(put);
-            mutations.push(mutation);
-            items.push((item, id));
         }
+        drop(prepared);
+        self.land(unmade);
         let pending = shared
             .committer()
             .submit(indexes.epoch, mutations, put_at)
@@ -379,6 +382,95 @@ impl Importer<'_> {
             pending,
         });
         refused.map_or(Ok(()), Err)
+    }
+
+    /// Which record each item of a chunk is. Their keys are in flight from now on.
+    async fn targets(&mut self, chunk: Vec<Item>, refused: &mut Option<Error>) -> Vec<Target> {
+        let spec = self.import.key.clone();
+        let spec = spec.map(|key| IndexSpec::unique(vec![key]));
+        let mut named = Vec::with_capacity(chunk.len());
+        let mut wanted = BTreeMap::new();
+        for item in chunk {
+            let key = match unique_key(&item, spec.as_ref()) {
+                Ok(key) => key,
+                Err(error) => {
+                    *refused = refused.take().or(Some(self.at(error, item.position)));
+                    continue;
+                }
+            };
+            let name = match (&key, &item.id) {
+                (Some(key), _) => Some(key.key.clone()),
+                (None, Some(id)) => Some(format!("id {id}")),
+                (None, None) => None,
+            };
+            if let Some(name) = name
+                .as_ref()
+                .filter(|name| !self.in_flight.contains_key(*name))
+            {
+                let known = (key, item.id.clone(), item.position);
+                wanted.entry(name.clone()).or_insert(known);
+            }
+            named.push((item, name));
+        }
+        let this = &*self;
+        let found: Vec<_> = stream::iter(wanted)
+            .map(async |(name, (key, id, position))| {
+                let found = this.target(key.as_ref(), id.as_ref()).await;
+                (name, found.map_err(|e| this.at(e, position)))
+            })
+            .buffer_unordered(AHEAD)
+            .collect()
+            .await;
+        let mut known = HashMap::new();
+        for (name, found) in found {
+            match found {
+                Ok(found) => {
+                    known.insert(name, found);
+                }
+                Err(error) => *refused = refused.take().or(Some(error)),
+            }
+        }
+        let mut targets = Vec::with_capacity(named.len());
+        for (item, name) in named {
+            let Some(name) = name else {
+                let id = self.shared().database.new_id();
+                let known = false;
+                targets.push(Target {
+                    item,
+                    id,
+                    known,
+                    name,
+                });
+                continue;
+            };
+            let (id, there) = match (self.in_flight.get(&name), known.get(&name)) {
+                (Some((id, _)), _) => (id.clone(), true),
+                (None, Some((id, there))) => (id.clone(), *there),
+                // It could not be looked up, and the error is noted.
+                (None, None) => continue,
+            };
+            let flight = self.in_flight.entry(name.clone());
+            flight.or_insert((id.clone(), 0)).1 += 1;
+            targets.push(Target {
+                item,
+                id,
+                known: there,
+                name: Some(name),
+            });
+        }
+        targets
+    }
+
+    /// These keys are no longer in flight, each as often as it is named.
+    fn land(&mut self, names: Vec<String>) {
+        for name in names {
+            if let Some((_, count)) = self.in_flight.get_mut(&name) {
+                *count -= 1;
+                if *count == 0 {
+                    self.in_flight.remove(&name);
+                }
+            }
+        }
     }
 
     /// The record that the catalog has under a key or an id, or a new one, and
@@ -432,14 +524,7 @@ impl Importer<'_> {
                 }
             }
         }
-        for name in names {
-            if let Some((_, count)) = self.in_flight.get_mut(&name) {
-                *count -= 1;
-                if *count == 0 {
-                    self.in_flight.remove(&name);
-                }
-            }
-        }
+        self.land(names);
         let mut refused = None;
         for (item, _) in again {
             let position = item.position;
@@ -566,11 +651,13 @@ impl<'a> IntoFuture for CreateMany<'a> {
                 let mut mutations = Vec::with_capacity(CHUNK);
                 let mut items = Vec::with_capacity(CHUNK);
                 let mut put_at = None;
-                for document in documents.by_ref().take(CHUNK) {
+                let (attribution, indexes) = (&self.attribution, &indexes);
+                let some: Vec<_> = documents.by_ref().take(CHUNK).collect();
+                let mut prepared = stream::iter(some)
+                    .map(|document| shared.prepare_new(document, attribution, indexes))
+                    .buffered(AHEAD);
+                while let Some(prepared) = prepared.next().await {
                     let at = results.len();
-                    let prepared = shared
-                        .prepare_new(document, &self.attribution, &indexes)
-                        .await;
                     match prepared {
                         Err(error) => results.push(Err(error.during(&doing))),
                         Ok((item, id, mutation, put)) => {

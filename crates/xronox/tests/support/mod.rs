@@ -8,17 +8,42 @@
 
 use std::path::{Path, PathBuf};
 
+use rand::Rng;
 use tempfile::TempDir;
-use xronox::{Config, Settings, Xronox};
+use xronox::{Config, Secret, Settings, SpaceConnection, Xronox};
+use xronox_services::env;
 
-/// A store and the folder it lies in, if in one.
+/// A store, and what has to be removed with it.
 pub struct Store {
     pub xronox: Xronox,
     pub folder: Option<TempDir>,
 }
 
-/// An empty store on each backend, with these settings.
+/// An empty store on each backend, with these settings: in memory, in a folder,
+/// on a replica set with bodies on S3, and on a standalone server with all
+/// bodies in the catalog.
 pub async fn stores(settings: Settings) -> Vec<Store> {
+    let mut stores = local_stores(settings.clone()).await;
+    let on_servers = [
+        (env::mongo_uri(), Some(bucket())),
+        (env::mongo_standalone_uri(), None),
+    ];
+    for (uri, space) in on_servers {
+        let mut config = Config::at(&uri.unwrap()).unwrap().database(database());
+        if let Some(space) = space {
+            config = config.with_payloads(space).create_buckets();
+        }
+        config.settings = settings.clone();
+        stores.push(Store {
+            xronox: Xronox::open(config).await.unwrap(),
+            folder: None,
+        });
+    }
+    stores
+}
+
+/// An empty store on each backend that needs no server.
+pub async fn local_stores(settings: Settings) -> Vec<Store> {
     let folder = TempDir::new().unwrap();
     let mut memory = Config::memory();
     memory.settings = settings.clone();
@@ -34,6 +59,23 @@ pub async fn stores(settings: Settings) -> Vec<Store> {
             folder: Some(folder),
         },
     ]
+}
+
+/// A name that no other test has.
+pub fn database() -> String {
+    format!("xronox_test_{:016x}", rand::rng().random::<u64>())
+}
+
+/// The test bucket on S3, which stores make if it is not there.
+pub fn bucket() -> SpaceConnection {
+    let s3 = env::s3().unwrap();
+    let mut space = SpaceConnection::new(s3.endpoint);
+    space.region = Some(s3.region);
+    space.access_key = Some(s3.access_key);
+    space.secret_key = Some(Secret::new(s3.secret_key));
+    space.force_path_style = true;
+    space.bucket = Some("xronox-test-engine".to_owned());
+    space
 }
 
 /// The file of the catalog of an embedded store.
