@@ -346,7 +346,13 @@ impl Catalog for MongoCatalog {
             filter.insert("n", doc! { bound: int(from) });
         }
         let query = Query::of(filter).sorted(doc! { "i": way, "n": way });
-        self.all(collection, query.at_most(limit)).await
+        let rows = self.core.db.within(async {
+            let mut session = self.core.db.session().await?;
+            self.core.settled(&mut session, collection).await?;
+            let query = query.at_most(limit);
+            self.core.rows(&mut session, collection, &query).await
+        });
+        Ok(rows.await?.into_iter().map(|stored| stored.row).collect())
     }
 
     async fn rows(
@@ -356,9 +362,17 @@ impl Catalog for MongoCatalog {
         limit: usize,
         bodies: Bodies,
     ) -> Result<Vec<VersionRow>, StoreError> {
-        let query = Query::of(doc! { "_id": { "$gte": int(from) } }).sorted(doc! { "_id": 1 });
-        self.all(collection, query.at_most(limit).with(bodies))
-            .await
+        let rows = self.core.db.within(async {
+            let mut session = self.core.db.session().await?;
+            let mut range = doc! { "$gte": int(from) };
+            if let Some(next) = self.core.settled(&mut session, collection).await? {
+                range.insert("$lt", int(next));
+            }
+            let query = Query::of(doc! { "_id": range }).sorted(doc! { "_id": 1 });
+            let query = query.at_most(limit).with(bodies);
+            self.core.rows(&mut session, collection, &query).await
+        });
+        Ok(rows.await?.into_iter().map(|stored| stored.row).collect())
     }
 
     async fn find(&self, collection: &CollectionName, find: &Find) -> Result<Found, StoreError> {
@@ -449,8 +463,10 @@ impl Catalog for MongoCatalog {
                     .db
                     .db()
                     .collection::<RawDocumentBuf>(&Names::of(collection).keys);
+                self.core.settled(&mut session, collection).await?;
+                // What is only reserved is not held yet.
                 let found = keys
-                    .find_one(doc! { "_id": stored })
+                    .find_one(doc! { "_id": stored, "until": { "$exists": false } })
                     .session(&mut session)
                     .await?;
                 let holder = found.map(|found| commit::key_of(&found)).transpose()?;

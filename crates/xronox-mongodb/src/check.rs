@@ -158,7 +158,7 @@ impl Check<'_> {
             .db
             .db()
             .collection::<Document>(&self.names.keys)
-            .find(doc! { "_id": { "$gt": after } })
+            .find(doc! { "_id": { "$gt": after }, "until": { "$exists": false } })
             .sort(doc! { "_id": 1 })
             .limit(crate::read::limit_of(STRETCH))
             .session(&mut session)

@@ -1,10 +1,40 @@
-//! The catalog and plain documents of Xronox on MongoDB.
+//! The catalog and plain documents of Xronox on MongoDB 6.0 and later.
 //!
 //! A [`MongoConnection`] is one pool of connections to a deployment; a
 //! [`MongoDatabase`] is one database of it, and many of them may share a
 //! connection. What the deployment is (a replica set, a sharded cluster, a
 //! standalone server) it says itself, and is asked again when its topology
-//! changes.
+//! changes. TLS, authentication and compression are the URI's to say.
+//!
+//! # What is in a database
+//!
+//! A versioned collection `C` has
+//!
+//! - `C_ver`: one document a version, with its inline body, clustered by `cv`.
+//!   The newest one of each record is marked (`o`), and a unique index over
+//!   the marked ones keeps that mark single, so there is no second document
+//!   that could disagree with it;
+//! - `C_head`: a view of the marked ones;
+//! - `C_counter`: one document with the next `cv`, the time of the newest
+//!   commit and the indexes;
+//! - `C_keys`: the unique keys of live records.
+//!
+//! Beside them stand `xronox_marker` (whose database it is) and
+//! `xronox_idempotency` (answered requests, which MongoDB lets go when their
+//! time is over). Ordered keys stand in the version rows, under a short tag an
+//! index, and are indexed twice: over the newest rows, and over those that
+//! were closed since. Indexes over the times of the newest rows are built when
+//! they are first walked. A sharded `C_ver` is refused; tenants spread by
+//! database.
+//!
+//! # How a commit is made
+//!
+//! With transactions, a commit is one: it takes the counter document first,
+//! which is the lock across processes, reads what it has to know (nothing, if
+//! it only makes records), writes its rows and ends those before them. Without,
+//! it is log-first: a row that is inserted is committed, and what follows from
+//! it is applied after, by anyone. Either way it is acknowledged once a
+//! majority has it in its journals. A database may change between the two.
 
 mod catalog;
 mod check;

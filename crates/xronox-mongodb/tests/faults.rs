@@ -13,12 +13,12 @@ use std::{
 
 use mongodb::bson::{Document, doc};
 use serde_json::json;
-use server::{Database, replica_set};
+use server::{Database, replica_set, standalone};
 use xronox_model::{
     Attempt, Body, CollectionName, Encoding, IndexKeys, Location, Op, RecordId, Sha256,
     SystemChange, json,
 };
-use xronox_mongodb::MongoCatalog;
+use xronox_mongodb::{ConnectionOptions, MongoCatalog, Transactions};
 use xronox_store::{
     Append, Batch, Bodies, Catalog, Commit, Expect, NewBody, Outcome, Presence, StoreError,
 };
@@ -286,4 +286,128 @@ async fn a_collection_can_be_removed_under_writers() {
     over.store(true, Ordering::Relaxed);
     writers.join_all().await;
     assert!(check(&catalog).await > 0);
+}
+
+/// Takes back what follows from the last rows, as if their writer had died
+/// right after inserting them.
+async fn forget(database: &Database, uri: &str, from: i64) {
+    let raw = mongodb::Client::with_uri_str(uri).await.unwrap();
+    let db = raw.database(&database.name);
+    let rows = db.collection::<Document>("orders_ver");
+    // What was open at that time is open again.
+    rows.update_many(
+        doc! { "_id": { "$gte": from } },
+        doc! { "$unset": { "o": "", "to": "" } },
+    )
+    .await
+    .unwrap();
+    rows.update_many(
+        doc! { "_id": { "$lt": from }, "to": { "$gte": from } },
+        doc! { "$set": { "o": true }, "$unset": { "to": "" } },
+    )
+    .await
+    .unwrap();
+    let counters = db.collection::<Document>("orders_counter");
+    counters
+        .update_one(doc! { "_id": "counter" }, doc! { "$set": { "next": from } })
+        .await
+        .unwrap();
+}
+
+/// Rows whose writer died are committed: whoever comes next applies them,
+/// with transactions or without, by reading or by writing.
+#[tokio::test]
+async fn rows_of_a_writer_that_died_are_applied() {
+    for (uri, afterwards) in [
+        (standalone(), Transactions::default()),
+        (replica_set(), without_transactions()),
+        (replica_set(), Transactions::default()),
+    ] {
+        for reads in [true, false] {
+            let database = Database::on(uri.clone());
+            let log_first = database
+                .open_with(ConnectionOptions {
+                    transactions: without_transactions(),
+                    ..ConnectionOptions::default()
+                })
+                .await;
+            let catalog = log_first.catalog().await.unwrap();
+            assert!(!catalog.capabilities().transactions);
+            commit(&catalog, vec![create("a"), create("b")])
+                .await
+                .unwrap();
+            let last = vec![update("a", 1), update("a", 2), create("c")];
+            commit(&catalog, last).await.unwrap();
+            let before = catalog.rows(&name(), 0, 100, Bodies::Inline).await.unwrap();
+            assert_eq!(before.len(), 5);
+            forget(&database, &uri, 2).await;
+
+            let next = database
+                .open_with(ConnectionOptions {
+                    transactions: afterwards,
+                    ..ConnectionOptions::default()
+                })
+                .await;
+            let next = next.catalog().await.unwrap();
+            // Reading applies them only where rows may be ahead.
+            if reads && !next.capabilities().transactions {
+                let rows = next.rows(&name(), 0, 100, Bodies::Inline).await.unwrap();
+                assert_eq!(rows, before);
+            }
+            let committed = commit(&next, vec![update("a", 3), create("d")])
+                .await
+                .unwrap();
+            assert_eq!(
+                (committed[0].ov, committed[0].cv, committed[1].cv),
+                (3, 5, 6)
+            );
+            let rows = next.rows(&name(), 0, 100, Bodies::Inline).await.unwrap();
+            assert_eq!(rows.len(), 7);
+            assert_eq!(rows[4], before[4]);
+            assert_eq!(check(&next).await, 7);
+        }
+    }
+}
+
+fn without_transactions() -> Transactions {
+    Transactions {
+        enabled: false,
+        auto_detect: true,
+    }
+}
+
+/// The answer to an insertion is lost, and it is sent again.
+#[tokio::test]
+async fn an_unanswered_insertion_is_sent_again() {
+    let _alone = FAIL_POINT.lock().await;
+    let mut database = Database::on(replica_set());
+    let app = database.name.clone();
+    database.name_app(&app);
+    let options = ConnectionOptions {
+        transactions: without_transactions(),
+        ..ConnectionOptions::default()
+    };
+    let catalog = database.open_with(options).await.catalog().await.unwrap();
+    commit(&catalog, vec![create("warm")]).await.unwrap();
+    let raw = mongodb::Client::with_uri_str(replica_set()).await.unwrap();
+    let faulty = Faulty {
+        catalog,
+        admin: raw.database("admin"),
+        app,
+        _database: database,
+    };
+    for (n, how) in [
+        doc! { "closeConnection": true },
+        // The rows are there, and the answer says they may not last.
+        doc! { "writeConcernError": { "code": 64, "errmsg": "late" } },
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        faulty.fail("insert", 2, how).await;
+        let many = (0..5).map(|m| create(&format!("r{n}-{m}"))).collect();
+        let committed = commit(&faulty.catalog, many).await.unwrap();
+        assert_eq!(committed[0].cv, 1 + 5 * n as u64);
+    }
+    assert_eq!(check(&faulty.catalog).await, 11);
 }
