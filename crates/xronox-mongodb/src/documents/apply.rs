@@ -111,27 +111,28 @@ impl Writes<'_> {
                 Ok(()) => return Ok(()),
                 Err(failure) => Failure::from(failure),
             };
-            let unknown = |failure: Failure| StoreError::Indeterminate {
-                message: StoreError::from(failure).to_string(),
-                source: None,
-            };
-            if failure.is_unknown_commit() {
-                tracing::debug!(?failure, "the commit is sent again");
-                if tries.again(name).await.is_err() {
-                    return Err(unknown(failure).into());
-                }
-            } else if tries.count() > 0 && !failure.is_transient() {
-                return Err(unknown(failure).into());
-            } else {
+            let (unknown, transient) = (failure.is_unknown_commit(), failure.is_transient());
+            if !unknown && (transient || tries.count() == 0) {
                 return Err(failure);
             }
+            let message = StoreError::from(failure).to_string();
+            if unknown && tries.again(name).await.is_ok() {
+                tracing::debug!(error = message, "a commit is sent again");
+                continue;
+            }
+            return Err(StoreError::Indeterminate {
+                message,
+                source: None,
+            }
+            .into());
         }
     }
 
     async fn abort(&mut self) {
         if let Err(failure) = self.session.abort_transaction().await {
             // The server ends it by itself.
-            tracing::debug!(error = %failure, "a transaction was left behind");
+            let error = StoreError::from(Failure::from(failure));
+            tracing::debug!(%error, "a transaction was left behind");
         }
     }
 }

@@ -216,7 +216,7 @@ impl Writes<'_> {
                     Ok(Built::Unfit(index.spec.unfit(name, why)))
                 }
                 Some(CANNOT_CREATE_INDEX) => {
-                    let why = "MongoDB has no room for another one";
+                    let why = "MongoDB makes no other one here";
                     Ok(Built::Unfit(index.spec.unfit(name, why)))
                 }
                 _ => Err(failure),

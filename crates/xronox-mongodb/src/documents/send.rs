@@ -106,7 +106,8 @@ impl Writes<'_> {
                         && leaves_open(&failure)
                         && tries.count() < MAX_SENDING =>
                 {
-                    tracing::debug!(error = %failure, "a write is sent again");
+                    let error = StoreError::from(Failure::from(failure));
+                    tracing::debug!(%error, "a write is sent again");
                     tries.again(name).await?;
                     continue;
                 }

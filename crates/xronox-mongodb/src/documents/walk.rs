@@ -27,6 +27,9 @@ use crate::error::Failure;
 /// The most documents of a page.
 pub(super) const MAX_PAGE: usize = 1_000;
 
+/// A page ends with the document that brings it to so many bytes.
+const MAX_PAGE_BYTES: usize = 16 << 20;
+
 /// The most stretches that one page is looked for in.
 const MAX_STRETCHES: usize = 100;
 
@@ -116,7 +119,7 @@ impl Stretch {
 }
 
 impl<'w> Walk<'w> {
-    /// Sets out along a plan made of [`State::ready`], for a first page of
+    /// Sets out along a plan made of indexes that are ready, for a first page of
     /// this many documents.
     pub(super) fn new(
         of: &'w Shared,
@@ -226,11 +229,12 @@ impl<'w> Walk<'w> {
             .max_time(self.of.db.max_time())
             .session(&mut *session)
             .await?;
-        let mut count = 0;
+        let (mut count, mut bytes) = (0, 0);
         let mut last = None;
-        while cursor.advance(&mut *session).await? {
+        while bytes < MAX_PAGE_BYTES && cursor.advance(&mut *session).await? {
             let met = Met::read(cursor.current())?;
             count += 1;
+            bytes += cursor.current().as_bytes().len();
             let (place, first) = self.place(&met)?;
             last = Some(place);
             if first && self.filter.matches(&met.document) {
@@ -238,7 +242,7 @@ impl<'w> Walk<'w> {
             }
         }
         match last {
-            Some(place) if count == limit => self.pass(&place, false),
+            Some(place) if count == limit || bytes >= MAX_PAGE_BYTES => self.pass(&place, false),
             _ => drop(self.left.drain(..stretches)),
         }
         self.page = (self.page * 4).min(MAX_PAGE);

@@ -389,8 +389,8 @@ impl<'d> Writes<'d> {
         clashed: bool,
     ) -> Result<UpdateOutcome, Stop> {
         let state = self.of.state(&mut self.session, name).await?;
-        let matching = self.matching(name, &state, &update.filter, 1).await?;
-        if let Some(met) = matching.into_iter().next() {
+        let matching = self.matching(name, &state, &update.filter, 1, |met| met);
+        if let Some(met) = matching.await?.pop() {
             let changed = update.update.apply(&met.document);
             let changed = changed.and_then(Fit::new).map_err(DocRefusal::Invalid)?;
             let modified = changed.document != met.document;
@@ -430,22 +430,23 @@ impl<'d> Writes<'d> {
         page: usize,
     ) -> Result<Deleted, Stop> {
         let state = self.of.state(&mut self.session, name).await?;
-        let matching = self.matching(name, &state, filter, page).await?;
-        let exact: Vec<_> = matching.into_iter().map(|met| (met.id, met.rev)).collect();
+        let exact = self.matching(name, &state, filter, page, |met| (met.id, met.rev));
+        let exact = exact.await?;
         Ok(Deleted {
             met: exact.len(),
             done: self.delete_exact(name, &exact).await?,
         })
     }
 
-    /// Documents that match, in any order.
-    async fn matching(
+    /// Documents that match, in any order, and of each what `keep` gives.
+    async fn matching<T>(
         &mut self,
         name: &CollectionName,
         state: &State,
         filter: &Filter,
         limit: usize,
-    ) -> Result<Vec<Met>, Stop> {
+        keep: impl Fn(Met) -> T,
+    ) -> Result<Vec<T>, Stop> {
         let stale = |failure| {
             if walk::is_stale(&failure) {
                 Stop::Again(Chore::Look(name.clone()))
@@ -462,7 +463,7 @@ impl<'d> Writes<'d> {
         while matching.len() < limit
             && let Some(met) = walk.next(&mut self.session).await.map_err(stale)?
         {
-            matching.push(met);
+            matching.push(keep(met));
         }
         Ok(matching)
     }

@@ -2,16 +2,36 @@
 //! suite.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod commands;
+mod faults;
+mod processes;
+#[path = "../server/mod.rs"]
 mod server;
+mod size;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use serde_json::Value;
 use server::Database;
+use xronox_model::Filter;
 use xronox_store::{
-    Documents,
+    DocIndex, DocUpdate, Documents, Update,
     conformance::{ManualClock, documents::Subject},
 };
+
+fn filter(json: &Value) -> Filter {
+    Filter::parse(json).unwrap()
+}
+
+/// An ascending index of these fields.
+fn index(fields: &[&str]) -> DocIndex {
+    DocIndex::ascending(fields.iter().map(|field| field.parse().unwrap()))
+}
+
+fn update(matching: &Value, change: &Value) -> DocUpdate {
+    DocUpdate::of(filter(matching), Update::parse(change).unwrap())
+}
 
 struct Plain {
     database: Database,
