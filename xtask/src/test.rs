@@ -32,8 +32,15 @@ pub(crate) fn run_all() -> anyhow::Result<()> {
 fn check() -> anyhow::Result<()> {
     run(&mut cargo(&["fmt", "--all", "--check"]))?;
     lint(&["--workspace", "--all-targets", "--all-features"])?;
-    // The one combination of features that nothing else builds.
-    lint(&["--package", "xronox", "--lib", "--no-default-features"])?;
+    // No backend at all, and each by itself.
+    let mut library = vec!["--package", "xronox", "--lib", "--no-default-features"];
+    lint(&library)?;
+    library.push("--features");
+    for feature in ["sqlite", "mongodb", "cloud"] {
+        library.push(feature);
+        lint(&library)?;
+        library.pop();
+    }
     // The tool has the name of the library, so only libraries are documented.
     let document = ["doc", "--workspace", "--lib", "--no-deps", "--all-features"];
     run(cargo(&document).env("RUSTDOCFLAGS", "-D warnings"))?;

@@ -100,7 +100,7 @@ pub(crate) fn mapped(failure: &Error, hosts: &str) -> StoreError {
             if message.contains("Authentication failed") || message.contains("SCRAM failure") {
                 format!("{hosts} refuses the credentials")
             } else {
-                format!("no server of {hosts} can be used: {message}")
+                format!("no server of {hosts} can be used{}", reasons(message))
             }
         }
         ErrorKind::Command(command) => return of_command(command, hosts),
@@ -127,6 +127,23 @@ pub(crate) fn mapped(failure: &Error, hosts: &str) -> StoreError {
         _ => format!("{hosts} failed"),
     };
     StoreError::unavailable(message)
+}
+
+/// Why servers cannot be reached, from the driver's account of their state. The
+/// rest of that account may quote what a server said, documents included.
+fn reasons(state: &str) -> String {
+    let mut reasons: Vec<&str> = state
+        .split("I/O error: ")
+        .skip(1)
+        .filter_map(|rest| rest.split(", labels").next())
+        .collect();
+    reasons.sort_unstable();
+    reasons.dedup();
+    if reasons.is_empty() {
+        // They answer, but not as what the URI looks for.
+        return ": none is a primary of the replica set that the URI names".to_owned();
+    }
+    format!(": {}", reasons.join("; "))
 }
 
 fn of_command(command: &CommandError, hosts: &str) -> StoreError {
@@ -178,4 +195,20 @@ pub(crate) fn unusable_uri(uri: &str, failure: &Error) -> StoreError {
          mongodb://[user:password@]host[:port][,…]/[database][?option=value&…]"
             .to_owned(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::reasons;
+
+    #[test]
+    fn only_the_causes_of_the_driver_are_shown() {
+        let state = "Server selection timeout: No available servers. Topology: { Type: Unknown, \
+            Servers: [ { Address: a:1, Type: Unknown, Error: Kind: I/O error: Connection refused \
+            (os error 111), labels: {\"RetryableError\"}, source: None, server response: \
+            Some({ \"_id\": \"somebody's\" }) }, { Address: b:1, Type: Unknown, Error: Kind: I/O \
+            error: Connection refused (os error 111), labels: {} } ] }";
+        assert_eq!(reasons(state), ": Connection refused (os error 111)");
+        assert!(!reasons("Topology: { \"_id\": \"somebody's\" }").contains("somebody"));
+    }
 }

@@ -1,4 +1,6 @@
-//! Copying a store into another one.
+//! Stores at other places, and copying one into another.
+
+use xronox_services::env;
 
 use crate::store::{Store, only};
 
@@ -75,4 +77,86 @@ fn a_copy_says_what_is_wrong() {
     let message = store.fails(&to(&["--to", "other"]), 5, "Invalid");
     assert!(message.contains("orders"), "{message}");
     assert_eq!(store.one(&["stats", "--data", "other"])["versions"], 1);
+}
+
+/// The demo on a replica set with bodies on S3, and the demo of a folder there
+/// and back.
+#[test]
+fn the_demo_goes_to_servers_and_back() {
+    let s3 = env::s3().unwrap();
+    let (uri, url) = (
+        env::mongo_uri().unwrap(),
+        format!(
+            "s3://xronox-test-cli?endpoint={}&region={}&pathStyle=true",
+            s3.endpoint, s3.region
+        ),
+    );
+    let store = Store::new();
+    let name = |what: &str| {
+        format!(
+            "xronox_test_{what}_{}",
+            store
+                .path()
+                .file_name()
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .replace('.', "_")
+        )
+    };
+    let run = |args: &[&str]| {
+        let output = store
+            .command(args)
+            .arg("--quiet")
+            .env("AWS_ACCESS_KEY_ID", &s3.access_key)
+            .env("AWS_SECRET_ACCESS_KEY", &s3.secret_key)
+            .env("CATALOG", &uri)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{args:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let (shown, kept) = (name("shown"), name("kept"));
+    let place = [
+        "--catalog",
+        "ENV.CATALOG",
+        "--payloads",
+        &url,
+        "--database",
+        &shown,
+    ];
+    let story = run(&[&["demo"], &place[..]].concat());
+    assert!(
+        story.contains("no damage: checked 429 records, 491 versions"),
+        "{story}"
+    );
+
+    run(&["demo", "--data", "here"]);
+    let there = [
+        "--to",
+        "ENV.CATALOG",
+        "--to-payloads",
+        &url,
+        "--to-database",
+        &kept,
+    ];
+    let report = run(&[&["copy", "--from", "here"], &there[..]].concat());
+    assert!(
+        report.contains("compared 491 versions: no difference"),
+        "{report}"
+    );
+    let from = [
+        "--from",
+        "ENV.CATALOG",
+        "--from-payloads",
+        &url,
+        "--from-database",
+        &kept,
+    ];
+    run(&[&["copy", "--to", "back"], &from[..]].concat());
+    assert_eq!(
+        all(&store, "zones", &["--data", "here"]),
+        all(&store, "zones", &["--data", "back"])
+    );
+    run(&["verify", "--data", "back"]);
 }

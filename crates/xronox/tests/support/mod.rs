@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use rand::Rng;
 use tempfile::TempDir;
-use xronox::{Config, Secret, Settings, SpaceConnection, Xronox};
+use xronox::{Config, Provider, Secret, Settings, SpaceConnection, Xronox};
 use xronox_services::env;
 
 /// A store, and what has to be removed with it.
@@ -20,19 +20,17 @@ pub struct Store {
 }
 
 /// An empty store on each backend, with these settings: in memory, in a folder,
-/// on a replica set with bodies on S3, and on a standalone server with all
-/// bodies in the catalog.
+/// on a replica set with bodies on S3, and on a standalone server with bodies
+/// on Azure.
 pub async fn stores(settings: Settings) -> Vec<Store> {
     let mut stores = local_stores(settings.clone()).await;
     let on_servers = [
-        (env::mongo_uri(), Some(bucket())),
-        (env::mongo_standalone_uri(), None),
+        (env::mongo_uri(), bucket()),
+        (env::mongo_standalone_uri(), container()),
     ];
     for (uri, space) in on_servers {
-        let mut config = Config::at(&uri.unwrap()).unwrap().database(database());
-        if let Some(space) = space {
-            config = config.with_payloads(space).create_buckets();
-        }
+        let config = Config::at(&uri.unwrap()).unwrap().database(database());
+        let mut config = config.with_payloads(space).create_buckets();
         config.settings = settings.clone();
         stores.push(Store {
             xronox: Xronox::open(config).await.unwrap(),
@@ -73,6 +71,18 @@ pub fn bucket() -> SpaceConnection {
     space.region = Some(s3.region);
     space.access_key = Some(s3.access_key);
     space.secret_key = Some(Secret::new(s3.secret_key));
+    space.force_path_style = true;
+    space.bucket = Some("xronox-test-engine".to_owned());
+    space
+}
+
+/// The test container on Azure, likewise.
+pub fn container() -> SpaceConnection {
+    let azure = env::azure().unwrap();
+    let mut space = SpaceConnection::new(azure.endpoint);
+    space.provider = Some(Provider::Azure);
+    space.access_key = Some(azure.account);
+    space.secret_key = Some(Secret::new(azure.key));
     space.force_path_style = true;
     space.bucket = Some("xronox-test-engine".to_owned());
     space
