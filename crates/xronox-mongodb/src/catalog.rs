@@ -22,6 +22,7 @@ use crate::{
     core::Core,
     error::Failure,
     find, indexing,
+    indexing::MAX_INDEXED,
     ledger::{in_short, stored_key},
     names::{Names, of_counter},
     read::{Query, number, seeks, without_bodies},
@@ -60,6 +61,7 @@ impl MongoCatalog {
             durable: true,
             shared: true,
             max_inline: MAX_INLINE,
+            max_indexed: MAX_INDEXED,
         }
     }
 

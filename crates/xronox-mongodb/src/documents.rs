@@ -30,6 +30,7 @@ use crate::{
     CommitMode, MongoDatabase,
     catalog::MAX_INLINE,
     error::{DUPLICATE_KEY, Failure, NAMESPACE_NOT_FOUND},
+    indexing::MAX_INDEXED,
 };
 use read::Reads;
 use state::{STATE, State, States};
@@ -176,6 +177,7 @@ impl Documents for MongoDocuments {
             durable: true,
             shared: true,
             max_inline: MAX_INLINE,
+            max_indexed: MAX_INDEXED,
         }
     }
 

@@ -18,6 +18,11 @@ use crate::{
     shape::{COUNTER, Counter, Shape, StoredIndex, int},
 };
 
+/// Fields that a collection can have indexes of. MongoDB allows 64 indexes
+/// (<https://www.mongodb.com/docs/manual/reference/limits/>); ten are always
+/// there, those of the times included, and a field takes two.
+pub(crate) const MAX_INDEXED: usize = 27;
+
 /// Declares an index: see [`Catalog::add_index`](xronox_store::Catalog::add_index).
 pub(crate) async fn add(
     core: &Arc<Core>,
@@ -39,6 +44,10 @@ pub(crate) async fn add(
         }
         if spec.unique {
             core.ensure_keys(&names).await?;
+        } else if shape.described.fields().count() >= MAX_INDEXED {
+            let why =
+                format!("on MongoDB a collection has indexes of at most {MAX_INDEXED} fields");
+            return Err(StoreError::Refused(why).into());
         }
         let index = StoredIndex {
             tag: shape.new_tag(),

@@ -33,6 +33,7 @@ pub(crate) const CAPABILITIES: Capabilities = Capabilities {
     durable: true,
     shared: true,
     max_inline: 512 * 1024 * 1024,
+    max_indexed: usize::MAX,
 };
 
 /// A database in one SQLite file: the versioned collections of a

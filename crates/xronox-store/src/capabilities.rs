@@ -13,4 +13,7 @@ pub struct Capabilities {
     pub shared: bool,
     /// The largest inline body, in bytes.
     pub max_inline: u64,
+    /// How many fields of one collection can be indexed, beside those that
+    /// always are; unique keys do not count.
+    pub max_indexed: usize,
 }

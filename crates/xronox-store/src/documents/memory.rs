@@ -21,6 +21,7 @@ const CAPABILITIES: Capabilities = Capabilities {
     durable: false,
     shared: false,
     max_inline: 64 << 20,
+    max_indexed: usize::MAX,
 };
 
 type Collections = BTreeMap<CollectionName, Collection>;

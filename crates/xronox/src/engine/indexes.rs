@@ -24,7 +24,7 @@ use self::maker::Maker;
 use crate::{Collection, Error, IntoPath, collection::Shared};
 
 /// So many indexes of one field a collection may have before queries stop
-/// adding to them.
+/// adding to them, or fewer where the catalog has no room for them.
 const MAX_ON_USE: usize = 32;
 /// A path longer than this is a mistake, and no index is made of it unasked.
 const MAX_PATH_ON_USE: usize = 256;
@@ -277,7 +277,8 @@ impl Shared {
         if !fields.iter().all(|field| serves(&indexes, field)) && self.indexes.0.may_ask() {
             indexes = self.refresh_indexes().await?;
         }
-        let mut room = MAX_ON_USE.saturating_sub(
+        let most = MAX_ON_USE.min(self.database.catalog.capabilities().max_indexed);
+        let mut room = most.saturating_sub(
             indexes
                 .list
                 .iter()
