@@ -1,6 +1,9 @@
 //! Whether what the server keeps of a collection agrees.
 
-use std::collections::HashMap;
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use mongodb::{
     ClientSession,
@@ -26,9 +29,27 @@ const FOLLOWED: usize = 100;
 /// More damages than this are not listed.
 const MAX_DAMAGES: usize = 1000;
 
+/// How often damage is looked for, and how far apart, before it is believed.
+const LOOKS: usize = 3;
+const PAUSE: Duration = Duration::from_millis(100);
+
 /// See [`Catalog::check`](xronox_store::Catalog::check). Each read is bounded
-/// by itself, so that a large collection can be checked.
+/// by itself, so that a large collection can be checked; what others write
+/// between two reads can look wrong, so what looks wrong is looked at again.
 pub(crate) async fn check(core: &Core, name: &CollectionName) -> Result<Vec<String>, StoreError> {
+    let mut damages = look(core, name).await?;
+    for _ in 1..LOOKS {
+        if damages.is_empty() {
+            break;
+        }
+        tokio::time::sleep(PAUSE).await;
+        let still: HashSet<String> = look(core, name).await?.into_iter().collect();
+        damages.retain(|damage| still.contains(damage));
+    }
+    Ok(damages)
+}
+
+async fn look(core: &Core, name: &CollectionName) -> Result<Vec<String>, StoreError> {
     let mut check = Check {
         core,
         name,

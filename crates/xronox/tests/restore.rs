@@ -394,7 +394,7 @@ async fn busy(collection: &Collection, count: usize) -> (Vec<RecordId>, u64) {
 async fn an_interrupted_restore_goes_on() {
     for store in stores(free()).await {
         let mut dice = Dice::new(7);
-        for round in 0..4 {
+        for round in 0..if store.on_servers { 1 } else { 4 } {
             let name = format!("orders{round}");
             let orders = store.xronox.collection(&name).unwrap();
             let (ids, cut) = busy(&orders, 900).await;
@@ -703,8 +703,14 @@ async fn keys_go_back_to_those_who_had_them() {
         ids.push(young);
 
         let report = users.restore_collection(Moment::Cv(cut)).await.unwrap();
-        assert_eq!(counts(&report), [5, 1, 0, 0, 0, 0]);
-        assert_state(&users, &ids, Some(cut)).await;
+        if store.transactions {
+            assert_eq!(counts(&report), [5, 1, 0, 0, 0, 0]);
+            assert_state(&users, &ids, Some(cut)).await;
+        } else {
+            // A circle cannot be opened step by step without somebody being
+            // deleted meanwhile, so those in it are left alone.
+            assert_eq!(counts(&report), [2, 1, 0, 3, 0, 0]);
+        }
         assert_clean(&users).await;
     }
 }
@@ -780,7 +786,13 @@ async fn live(collection: &Collection, dice: &mut Dice, steps: u32, purges: bool
 
 async fn random_histories(unique: bool, purges: bool, seeds: std::ops::Range<u64>) {
     for store in stores(free()).await {
-        for seed in seeds.clone() {
+        let fewer = seeds.start..seeds.start + 2;
+        let seeds = if store.on_servers {
+            fewer
+        } else {
+            seeds.clone()
+        };
+        for seed in seeds {
             let mut dice = Dice::new(seed);
             let collection = store.xronox.collection(&format!("c{seed}")).unwrap();
             if unique {

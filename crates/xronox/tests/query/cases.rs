@@ -8,7 +8,7 @@ use xronox_model::filter::cases::{CASES, Case, DEPARTURES, INVALID};
 
 use crate::{
     naive::{expected, ids, records},
-    support::stores,
+    support::{Store, local_stores, stores},
 };
 
 fn parsed(text: &str) -> Value {
@@ -52,21 +52,21 @@ fn scanning() -> Settings {
 
 #[tokio::test]
 async fn every_backend_finds_what_the_matcher_matches() {
-    agrees(Settings::default()).await;
+    agrees(stores(Settings::default()).await).await;
 }
 
 #[tokio::test]
 async fn so_it_does_with_configured_indexes() {
-    agrees(configured()).await;
+    agrees(local_stores(configured()).await).await;
 }
 
 #[tokio::test]
 async fn so_it_does_without_indexes() {
-    agrees(scanning()).await;
+    agrees(stores(scanning()).await).await;
 }
 
-async fn agrees(settings: Settings) {
-    for store in stores(settings).await {
+async fn agrees(stores: Vec<Store>) {
+    for store in stores {
         let cases = store.xronox.collection("cases").unwrap();
         let documents: Vec<Value> = all().map(|case| parsed(case.doc)).collect();
         let written = cases.create_many(documents).await.unwrap();

@@ -264,6 +264,8 @@ async fn indexes_that_come_late_are_filled_and_others_learn_of_them() {
             Store {
                 xronox: Xronox::assemble(parts, settings).unwrap(),
                 folder: None,
+                on_servers: false,
+                transactions: true,
             }
         }
     };

@@ -8,7 +8,8 @@ use std::{
 use serde_json::json;
 use xronox::{CollectionMap, Direction, ErrorKind, Settings, Unindexed};
 
-use crate::support::stores;
+// Limits are the engine's own, whatever the backend.
+use crate::support::local_stores as stores;
 
 fn indexing(property: &str) -> Settings {
     let map = CollectionMap {

@@ -17,6 +17,10 @@ use xronox_services::env;
 pub struct Store {
     pub xronox: Xronox,
     pub folder: Option<TempDir>,
+    /// Every call is a round trip: what is done many times is done less often.
+    pub on_servers: bool,
+    /// Whether several records can be committed together.
+    pub transactions: bool,
 }
 
 /// An empty store on each backend, with these settings: in memory, in a folder,
@@ -25,16 +29,18 @@ pub struct Store {
 pub async fn stores(settings: Settings) -> Vec<Store> {
     let mut stores = local_stores(settings.clone()).await;
     let on_servers = [
-        (env::mongo_uri(), bucket()),
-        (env::mongo_standalone_uri(), container()),
+        (env::mongo_uri(), bucket(), true),
+        (env::mongo_standalone_uri(), container(), false),
     ];
-    for (uri, space) in on_servers {
+    for (uri, space, transactions) in on_servers {
         let config = Config::at(&uri.unwrap()).unwrap().database(database());
         let mut config = config.with_payloads(space).create_buckets();
         config.settings = settings.clone();
         stores.push(Store {
             xronox: Xronox::open(config).await.unwrap(),
             folder: None,
+            on_servers: true,
+            transactions,
         });
     }
     stores
@@ -51,10 +57,14 @@ pub async fn local_stores(settings: Settings) -> Vec<Store> {
         Store {
             xronox: Xronox::open(memory).await.unwrap(),
             folder: None,
+            on_servers: false,
+            transactions: true,
         },
         Store {
             xronox: Xronox::open(files).await.unwrap(),
             folder: Some(folder),
+            on_servers: false,
+            transactions: true,
         },
     ]
 }

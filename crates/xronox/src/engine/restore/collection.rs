@@ -54,7 +54,8 @@ impl Collection {
     /// says, so that this too can be undone), deleted ones return, and those
     /// that are as they were are not touched. History only grows: each record
     /// gets one new version. Where records have traded their unique keys since,
-    /// some get a DELETE and then a RESTORE, in one commit.
+    /// some get a DELETE and then a RESTORE, in one commit; on a server without
+    /// transactions those records are left alone and reported.
     ///
     /// What others commit after it began is not undone. It is no transaction:
     /// readers see one record after another come back, and a record that

@@ -1,5 +1,7 @@
 //! Checking one version: its place between its neighbours, its body, its keys.
 
+use std::time::Duration;
+
 use xronox_model::{Direction, IndexKeys, Location, Op, UniqueKey, VersionRow};
 use xronox_store::{Bodies, Indexes, Payloads, StoreError, Which, ruling::add_system_keys};
 
@@ -8,6 +10,9 @@ use crate::{Error, collection::Shared, engine::record::parse};
 
 /// How often a version is looked at again because it is changing.
 const MAX_LOOKS: u32 = 10;
+/// Damage that stands still for so many looks, so far apart, is believed.
+const STILL: u32 = 3;
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Checks versions of one collection.
 pub(super) struct Checker<'a> {
@@ -67,7 +72,7 @@ impl<'a> Checker<'a> {
             None => Bodies::Omit,
         };
         let mut indexes = self.indexes.clone();
-        let mut looks = 0;
+        let (mut looks, mut still) = (0, 0);
         loop {
             let mut checked = self.look(&row, &indexes).await?;
             looks += 1;
@@ -82,7 +87,15 @@ impl<'a> Checker<'a> {
             };
             let indexes_now = catalog.indexes(name).await?;
             match again {
-                Some(again) if again == row && indexes_now == indexes => return Ok(checked),
+                // A commit that is not one step (a server without transactions)
+                // may have come half way.
+                Some(again) if again == row && indexes_now == indexes => {
+                    still += 1;
+                    if still == STILL {
+                        return Ok(checked);
+                    }
+                    tokio::time::sleep(PAUSE).await;
+                }
                 Some(again) if again.cv == row.cv => row = again,
                 None if self.removed(&row).await? => {
                     return Ok(Checked {
