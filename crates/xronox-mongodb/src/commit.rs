@@ -10,7 +10,7 @@
 //! after [`PATIENCE`] losses asks for a turn: others that meet the mark in the
 //! counter document let it go first.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, future::IntoFuture, sync::Arc, time::Duration};
 
 use mongodb::{
     ClientSession,
@@ -28,7 +28,7 @@ use crate::{
     core::{Core, REQUESTS},
     counter,
     database::durable,
-    error::Failure,
+    error::{Failure, INTERRUPTED},
     ledger::{
         Change, Changes, Facts, Ledger, Needs, carry_out, most_versions, only_births, stored_key,
     },
@@ -72,7 +72,9 @@ pub(crate) enum Setback {
 
 impl From<Failure> for Setback {
     fn from(failure: Failure) -> Self {
-        if failure.is_transient() {
+        // Its transaction was taken for abandoned, and nothing was written.
+        let ended = failure.code() == Some(INTERRUPTED);
+        if ended || failure.is_transient() {
             Self::Lost
         } else {
             match Trouble::from(failure) {
@@ -313,7 +315,9 @@ async fn take_turn(core: &Core, name: &CollectionName) {
         .collection::<Document>(&Names::of(name).counter);
     let limit = Duration::from_millis(TURN_MILLIS.unsigned_abs());
     // Without a turn the commit goes on trying all the same.
-    if let Ok(Err(failure)) = timeout(limit, counters.update_one(filter, update)).await {
+    let claimed = counters.update_one(filter, update).into_future();
+    let claimed = core.db.connection().past_abandoned(claimed);
+    if let Ok(Err(failure)) = timeout(limit, claimed).await {
         tracing::debug!(collection = %name, error = %failure, "no turn at the counter");
     }
 }

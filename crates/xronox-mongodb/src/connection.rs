@@ -19,7 +19,10 @@ use mongodb::{
 use parking_lot::Mutex;
 use xronox_store::StoreError;
 
-use crate::error::{self, Failure};
+use crate::{
+    abandoned,
+    error::{self, Failure},
+};
 
 /// The wire version of MongoDB 6.0, the oldest server this crate speaks to.
 const WIRE_VERSION: i32 = 17;
@@ -162,6 +165,7 @@ impl MongoConnection {
         driver
             .server_selection_timeout
             .get_or_insert(options.connect_timeout);
+        driver.driver_info = Some(abandoned::driver_info());
         driver.app_name.get_or_insert_with(|| "xronox".to_owned());
         if let Some(observer) = options.on_command.clone() {
             driver.command_event_handler = Some(EventHandler::callback(move |event| {

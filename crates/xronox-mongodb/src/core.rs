@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    future::IntoFuture,
     sync::Arc,
     time::Duration,
 };
@@ -9,7 +10,7 @@ use std::{
 use mongodb::{
     ClientSession,
     bson::{Document, RawDocumentBuf, doc, oid::ObjectId},
-    options::ReturnDocument,
+    options::{ReturnDocument, UpdateModifications},
 };
 use parking_lot::Mutex;
 use xronox_model::CollectionName;
@@ -213,7 +214,8 @@ impl Core {
     /// Runs a command that changes the database's structure.
     pub(crate) async fn run(&self, mut command: Document) -> Result<(), Failure> {
         command.insert("writeConcern", doc! { "w": "majority", "j": true });
-        self.db.db().run_command(command).await?;
+        let run = self.db.db().run_command(command).into_future();
+        self.db.connection().past_abandoned(run).await?;
         Ok(())
     }
 
@@ -290,13 +292,10 @@ impl Core {
         mut filter: Document,
     ) -> Result<bool, Failure> {
         filter.insert("_id", COUNTER);
-        let counters = self
-            .db
-            .db()
-            .collection::<Document>(&Names::of(name).counter);
         let until = doc! { "$set": { "dropping": { "$add": ["$$NOW", DROP_LEASE_MILLIS] } } };
-        let marked = counters.update_one(filter, vec![until]).await?;
-        Ok(marked.matched_count > 0)
+        let mut session = self.db.session().await?;
+        self.change_counter(&mut session, name, filter, vec![until])
+            .await
     }
 
     async fn drop_marked(&self, name: &CollectionName) -> Result<(), Failure> {
@@ -330,6 +329,25 @@ impl Core {
         }
     }
 
+    /// Changes the counter document outside a commit, if it matches.
+    pub(crate) async fn change_counter(
+        &self,
+        session: &mut ClientSession,
+        name: &CollectionName,
+        filter: Document,
+        update: impl Into<UpdateModifications>,
+    ) -> Result<bool, Failure> {
+        let counters = self
+            .db
+            .db()
+            .collection::<Document>(&Names::of(name).counter);
+        let changed = counters.update_one(filter, update).session(&mut *session);
+        let connection = self.db.connection();
+        let changed = connection.past_abandoned(changed.into_future()).await?;
+        self.db.saw(session);
+        Ok(changed.matched_count > 0)
+    }
+
     /// Waits until whoever commits to the collection is through. What was
     /// under way before is then committed, or never will be. Gives the
     /// counter as of then.
@@ -351,8 +369,9 @@ impl Core {
                 } }],
             )
             .return_document(ReturnDocument::After)
-            .session(&mut *session)
-            .await?;
+            .session(&mut *session);
+        let connection = self.db.connection();
+        let written = connection.past_abandoned(written.into_future()).await?;
         self.db.saw(session);
         Ok(written.as_ref().map(Counter::read).transpose()?)
     }
@@ -381,7 +400,8 @@ impl Core {
         command: RawDocumentBuf,
     ) -> Result<(), Trouble> {
         let sent = self.db.db().run_raw_command(command::durably(command));
-        let reply = sent.session(&mut *session).await?;
+        let sent = sent.session(&mut *session).into_future();
+        let reply = self.db.connection().past_abandoned(sent).await?;
         self.db.saw(session);
         command::check(&reply)
     }

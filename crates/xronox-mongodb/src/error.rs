@@ -39,6 +39,8 @@ impl From<Failure> for StoreError {
 
 /// A key or id that is there already.
 pub(crate) const DUPLICATE_KEY: i32 = 11000;
+/// The session of a command was killed.
+pub(crate) const INTERRUPTED: i32 = 11601;
 /// A collection or database that is not there.
 pub(crate) const NAMESPACE_NOT_FOUND: i32 = 26;
 /// An index that is not there.

@@ -90,24 +90,16 @@ async fn change(
         .map(StoredIndex::document)
         .collect::<Result<Vec<_>, _>>()?;
     let epoch = int(shape.described.epoch);
-    let changed = core
-        .db
-        .db()
-        .collection::<Document>(&Names::of(name).counter)
-        .update_one(
-            doc! { "_id": COUNTER, "born": shape.born, "epoch": epoch },
-            doc! { "$set": {
-                "epoch": epoch + 1,
-                "tags": shape.tags,
-                "indexes": indexes,
-                "dropped": &shape.dropped,
-            } },
-        )
-        .session(&mut *session)
-        .await?;
-    core.db.saw(session);
+    let same = doc! { "_id": COUNTER, "born": shape.born, "epoch": epoch };
+    let update = doc! { "$set": {
+        "epoch": epoch + 1,
+        "tags": shape.tags,
+        "indexes": indexes,
+        "dropped": &shape.dropped,
+    } };
+    let changed = core.change_counter(session, name, same, update).await?;
     core.shapes.forget(name);
-    Ok(changed.matched_count > 0)
+    Ok(changed)
 }
 
 /// Builds the indexes of a tag in a task of its own, and waits for it.
@@ -182,16 +174,10 @@ pub(crate) async fn ready(
             // There is no order along a path before it is built.
             build(core, &names, &found.tag).await?;
         }
-        core.db
-            .db()
-            .collection::<Document>(&names.counter)
-            .update_one(
-                doc! { "_id": COUNTER, "indexes.tag": &found.tag },
-                doc! { "$set": { "indexes.$.ready": true } },
-            )
-            .session(&mut session)
+        let there = doc! { "_id": COUNTER, "indexes.tag": &found.tag };
+        let ready = doc! { "$set": { "indexes.$.ready": true } };
+        core.change_counter(&mut session, name, there, ready)
             .await?;
-        core.db.saw(&session);
     }
     let counter = core.counter(&mut session, name).await?;
     match counter {
@@ -262,14 +248,9 @@ pub(crate) async fn fill(
         .ok_or_else(|| ruling::no_index(&field.to_string()))?;
     if !index.multi && rows.iter().any(|(_, keys)| keys.is_multi()) {
         // Before the first such row is there.
-        core.db
-            .db()
-            .collection::<Document>(&names.counter)
-            .update_one(
-                doc! { "_id": COUNTER, "indexes.tag": &index.tag },
-                doc! { "$set": { "indexes.$.multi": true } },
-            )
-            .session(&mut session)
+        let there = doc! { "_id": COUNTER, "indexes.tag": &index.tag };
+        let multi = doc! { "$set": { "indexes.$.multi": true } };
+        core.change_counter(&mut session, name, there, multi)
             .await?;
         core.shapes.forget(name);
     }

@@ -35,7 +35,18 @@
 //! it is log-first: a row that is inserted is committed, and what follows from
 //! it is applied after, by anyone. Either way it is acknowledged once a
 //! majority has it in its journals. A database may change between the two.
+//!
+//! A process that dies inside a transaction leaves the counter document
+//! locked. Others that wait for it end the transaction: about a second later
+//! if its connection is closed, as it is when a process is killed, and after
+//! 10 s of silence if it is not, as when a machine loses its power. For that
+//! all processes should be one user of the server, or have the privileges
+//! `inprog` and `killAnySession`; otherwise, and on a sharded cluster, writes
+//! to that collection are [`Unavailable`](xronox_store::StoreError::Unavailable)
+//! until the server's `transactionLifetimeLimitSeconds` (60 by default) are
+//! over, and that parameter is best set to 30: no commit here takes longer.
 
+mod abandoned;
 mod catalog;
 mod check;
 mod command;

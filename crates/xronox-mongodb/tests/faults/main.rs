@@ -1,6 +1,8 @@
 //! Commits while the server, the network or other processes get in the way.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod abandoned;
+#[path = "../server/mod.rs"]
 mod server;
 
 use std::{
