@@ -36,7 +36,7 @@ use crate::{
     names::Names,
     read::Query,
     requests,
-    row::{self, id_of, item, place},
+    row::{self, PURGE, id_of, item, place},
     shape::{Counter, Shape, int, time},
 };
 
@@ -718,9 +718,11 @@ impl Pen<'_> {
             });
         }
         if !needs.older.is_empty() {
-            queries.push(Query::of(
-                doc! { "i": { "$in": items(&needs.older) }, "to": { "$exists": true } },
-            ));
+            queries.push(Query::of(doc! {
+                "i": { "$in": items(&needs.older) },
+                "to": { "$exists": true },
+                "l": { "$exists": true },
+            }));
         }
         for cv in &needs.moved {
             queries.push(Query::of(doc! { "_id": int(*cv) }));
@@ -831,13 +833,11 @@ impl Pen<'_> {
             .map(|(row, change)| update_of(row, *change, shape))
             .collect::<Result<Vec<_>, _>>()?;
         self.send(command::update(ver, &updates)).await?;
-        if !changes.removed.is_empty() {
-            let gone = changes.removed.iter();
-            let gone = gone
-                .map(|cv| raw(&doc! { "q": { "_id": int(*cv) }, "limit": 1 }))
-                .collect::<Result<Vec<_>, _>>()?;
-            self.send(command::delete(ver, &gone)).await?;
-        }
+        let gone = changes.older.iter();
+        let gone = gone
+            .map(|(id, ov)| older_than(id, *ov))
+            .collect::<Result<Vec<_>, _>>()?;
+        self.send(command::delete(ver, &gone)).await?;
         let rows = changes
             .added
             .iter()
@@ -902,6 +902,14 @@ pub(crate) fn key_of(
     let key = document.get_str("_id").map_err(|_| bad())?.to_owned();
     let holder = document.get("i").map_err(|_| bad())?.ok_or_else(bad)?;
     Ok((key, id_of(holder)?))
+}
+
+/// The statement that removes the rows of a record before a version. What was
+/// purged stays told.
+pub(crate) fn older_than(id: &RecordId, ov: u64) -> Result<RawDocumentBuf, StoreError> {
+    raw(&doc! {
+        "q": { "i": item(id), "n": { "$lt": int(ov) }, "op": { "$ne": PURGE } }, "limit": 0,
+    })
 }
 
 /// The statement that changes a row as told.

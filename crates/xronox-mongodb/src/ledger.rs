@@ -26,7 +26,8 @@ pub(crate) struct Needs {
     pub(crate) sources: BTreeSet<(RecordId, u64)>,
     /// Versions to prune.
     pub(crate) pruned: BTreeSet<(RecordId, u64)>,
-    /// Records whose older rows go.
+    /// Records whose older rows go: those of them that name objects, to tell
+    /// which of these are released. The others, however many, need not be read.
     pub(crate) older: BTreeSet<RecordId>,
     /// Rows whose body moves, and the objects it moves from.
     pub(crate) moved: BTreeSet<u64>,
@@ -141,8 +142,8 @@ pub(crate) struct Changes {
     pub(crate) added: Vec<(VersionRow, Vec<String>)>,
     /// Rows that are there and change.
     pub(crate) changed: Vec<(VersionRow, Change)>,
-    /// The `cv` of rows that go.
-    pub(crate) removed: Vec<u64>,
+    /// Records whose rows before an `ov` go, PURGE rows aside.
+    pub(crate) older: BTreeMap<RecordId, u64>,
     /// Unique keys that change hands: who holds them from now on.
     pub(crate) keys: Vec<(String, Option<RecordId>)>,
     pub(crate) remembered: Vec<(String, Remembered)>,
@@ -185,6 +186,8 @@ pub(crate) struct Ledger<'a> {
     remembered: HashMap<String, Remembered>,
     news: BTreeSet<String>,
     multi: BTreeSet<String>,
+    /// Of records whose older rows go, the `ov` that they are older than.
+    older: BTreeMap<RecordId, u64>,
 }
 
 impl<'a> Ledger<'a> {
@@ -202,6 +205,7 @@ impl<'a> Ledger<'a> {
             remembered: facts.remembered.iter().cloned().collect(),
             news: BTreeSet::new(),
             multi: BTreeSet::new(),
+            older: BTreeMap::new(),
         };
         for (key, holder) in &facts.holders {
             let held = ledger.held.entry(holder.clone()).or_default();
@@ -447,8 +451,13 @@ impl<'a> Ledger<'a> {
     /// Removes the rows of a record before its newest one, PURGE rows aside;
     /// gives the objects that none of its rows names any more.
     fn forget_older(&mut self, id: &RecordId) -> Vec<Location> {
-        let newest = self.newest_of(id).map(|newest| newest.cv);
-        let keep = |row: &&VersionRow| Some(row.cv) == newest || row.op == Op::Purge;
+        let Some((newest, ov)) = self.newest_of(id).map(|newest| (newest.cv, newest.ov)) else {
+            return Vec::new();
+        };
+        if ov > 0 {
+            self.older.insert(id.clone(), ov);
+        }
+        let keep = |row: &&VersionRow| row.cv == newest || row.op == Op::Purge;
         let (kept, gone): (Vec<_>, Vec<_>) = self.versions(id).cloned().partition(|row| keep(&row));
         for row in &gone {
             if let Some(slot) = self.rows.get_mut(&row.cv) {
@@ -484,16 +493,14 @@ impl<'a> Ledger<'a> {
     pub(crate) fn into_changes(self) -> Changes {
         let mut changes = Changes {
             multi: self.multi,
+            older: self.older,
             ..Changes::default()
         };
-        for (cv, slot) in self.rows {
-            match (slot.added, slot.removed) {
-                (true, false) => changes.added.push((slot.stored.row, slot.stored.unique)),
-                (false, true) => changes.removed.push(cv),
-                (false, false) if slot.change != Change::default() => {
-                    changes.changed.push((slot.stored.row, slot.change));
-                }
-                (true, true) | (false, false) => {}
+        for slot in self.rows.into_values().filter(|slot| !slot.removed) {
+            if slot.added {
+                changes.added.push((slot.stored.row, slot.stored.unique));
+            } else if slot.change != Change::default() {
+                changes.changed.push((slot.stored.row, slot.change));
             }
         }
         let (holders, remembered) = (&self.holders, &self.remembered);

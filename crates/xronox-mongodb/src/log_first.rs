@@ -25,7 +25,7 @@ use xronox_store::{Append, Batch, Mutation, Outcome, Refusal, StoreError, Taken}
 
 use crate::{
     command::{self, Trouble, raw},
-    commit::{Pen, Place, Setback, Work, busy, pause, unknown, update_of},
+    commit::{Pen, Place, Setback, Work, busy, older_than, pause, unknown, update_of},
     core::{Core, REQUESTS},
     counter,
     error::{DUPLICATE_KEY, Failure},
@@ -33,7 +33,7 @@ use crate::{
     names::Names,
     read::Query,
     requests,
-    row::{self, PURGE, binary, decode, item},
+    row::{self, binary, decode, item},
     shape::{COUNTER, Counter, Shape, date, int},
 };
 
@@ -699,9 +699,7 @@ impl Core {
                 })?);
             }
             if row.op == Op::Purge || matches!(document.get("only"), Ok(Some(_))) {
-                gone.push(raw(&doc! {
-                    "q": { "i": &id, "n": { "$lt": ov }, "op": { "$ne": PURGE } }, "limit": 0,
-                })?);
+                gone.push(older_than(&row.id, row.ov)?);
             }
             if shape.has_unique() {
                 for key in &stored.unique {

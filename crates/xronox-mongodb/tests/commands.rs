@@ -5,16 +5,18 @@ mod server;
 
 use std::sync::Arc;
 
+use mongodb::bson::{Document, doc};
 use parking_lot::Mutex;
 use serde_json::json;
 use server::{Database, standalone};
 use xronox_model::{
-    Attempt, Body, CollectionName, Direction, Encoding, FieldKeys, IndexKeys, IndexSpec, KeyRange,
-    Location, Op, OrderedKey, Path, RecordId, Sha256, SystemChange, UniqueKey, json,
+    Attempt, Body, BucketRole, CollectionName, Direction, Encoding, FieldKeys, IndexKeys,
+    IndexSpec, KeyRange, Location, Op, OrderedKey, Path, RecordId, Sha256, SystemChange, UniqueKey,
+    json,
 };
 use xronox_mongodb::{ConnectionOptions, MongoCatalog, MongoDatabase};
 use xronox_store::{
-    Access, Append, Batch, Bodies, Catalog, Expect, Find, NewBody, Outcome, Presence, Which,
+    Access, Append, Batch, Bodies, Catalog, Expect, Find, NewBody, Outcome, Presence, Purge, Which,
 };
 
 /// A database whose commands are written down.
@@ -325,4 +327,95 @@ async fn commits_without_transactions_send_few_commands() {
     let found = watched.catalog.find(&watched.name, &find).await.unwrap();
     assert_eq!(found.rows.len(), 50);
     assert_eq!(watched.sent(), ["aggregate", "aggregate"]);
+}
+
+/// However many versions a record has, to purge it reads the newest one and
+/// those whose bodies are released, and removes the rest in one statement.
+#[tokio::test]
+async fn a_long_history_is_removed_unread() {
+    for database in [Database::on_replica_set(), Database::on(standalone())] {
+        let uri = database.uri.clone();
+        let watched = Watched::on(database).await;
+        for records in [["a", "b"], ["c", "d"]] {
+            watched
+                .commit(records.map(create).into_iter().collect())
+                .await;
+        }
+        for n in 0..3 {
+            let many = (1..=400).map(|m| update("a", 400 * n + m)).collect();
+            watched.commit(many).await;
+            let many = (1..=400).map(|m| update("b", 400 * n + m)).collect();
+            watched.commit(many).await;
+        }
+        let mut outside = update("a", 7);
+        if let NewBody::Given(body) = &mut outside.body {
+            body.inline = None;
+            body.location = object("k0");
+        }
+        watched.done(outside).await;
+        watched.done(update("a", 8)).await;
+        watched.sent();
+
+        let client = mongodb::Client::with_uri_str(&uri).await.unwrap();
+        let db = client.database(&watched.database.name);
+        db.run_command(doc! { "profile": 2 }).await.unwrap();
+        let purge = Purge {
+            id: id("a"),
+            expect_ov: None,
+            attempt: Attempt::from_bytes([1; 12]),
+            actor: None,
+            on_behalf_of: None,
+            reason: None,
+            group: None,
+        };
+        let trimmed = Append {
+            newest_only: true,
+            ..update("b", 9)
+        };
+        let batch = Batch {
+            epoch: 0,
+            mutations: vec![purge.into(), trimmed.into()],
+        };
+        let batches = [(watched.name.clone(), batch)];
+        let outcomes = watched.catalog.commit(&batches).await.unwrap().remove(0);
+        db.run_command(doc! { "profile": 0 }).await.unwrap();
+        let Outcome::Committed(purged) = &outcomes[0] else {
+            panic!("{outcomes:?}");
+        };
+        assert_eq!(purged.released, [object("k0")]);
+
+        let profile = db.collection::<Document>("system.profile");
+        let mut seen = profile
+            .find(doc! { "ns": format!("{}.orders_ver", watched.database.name) })
+            .await
+            .unwrap();
+        let (mut read, mut removals) = (0, Vec::new());
+        while seen.advance().await.unwrap() {
+            let operation = seen.deserialize_current().unwrap();
+            match operation.get_str("op").unwrap() {
+                "remove" => removals.push(operation.get_i32("ndeleted").unwrap()),
+                "query" | "getmore" => read += operation.get_i32("nreturned").unwrap(),
+                _ => {}
+            }
+        }
+        assert!((3..10).contains(&read), "{read} rows were read");
+        assert_eq!(removals, [1203, 1201]);
+        for record in ["a", "b", "c"] {
+            let (record, way) = (id(record), Direction::Ascending);
+            let history = watched
+                .catalog
+                .history(&watched.name, &record, None, way, 10);
+            assert_eq!(history.await.unwrap().len(), 1, "{record}");
+        }
+        let damages = watched.catalog.check(&watched.name).await.unwrap();
+        assert_eq!(damages, Vec::<String>::new());
+    }
+}
+
+fn object(key: &str) -> Location {
+    Location::Object {
+        space: "main".to_owned(),
+        role: BucketRole::Records,
+        key: key.to_owned(),
+    }
 }

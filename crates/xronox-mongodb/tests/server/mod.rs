@@ -24,7 +24,7 @@ pub(crate) fn standalone() -> String {
 
 /// A database of a test's own, removed when the test is over.
 pub(crate) struct Database {
-    uri: String,
+    pub(crate) uri: String,
     pub(crate) name: String,
 }
 
