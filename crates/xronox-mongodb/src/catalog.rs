@@ -25,6 +25,7 @@ use crate::{
     indexing::MAX_INDEXED,
     ledger::{in_short, stored_key},
     names::{Names, of_counter},
+    pen,
     read::{Query, number, seeks, without_bodies},
     row::{PURGE, binary, damaged, item},
     shape::{int, time},
@@ -471,7 +472,7 @@ impl Catalog for MongoCatalog {
                     .find_one(doc! { "_id": stored, "until": { "$exists": false } })
                     .session(&mut session)
                     .await?;
-                let holder = found.map(|found| commit::key_of(&found)).transpose()?;
+                let holder = found.map(|found| pen::key_of(&found)).transpose()?;
                 Ok(holder.map(|(_, holder)| holder))
             })
             .await

@@ -13,10 +13,10 @@ use xronox_model::{CollectionName, Op, RecordId, VersionRow};
 use xronox_store::StoreError;
 
 use crate::{
-    commit::key_of,
     core::Core,
     error::Failure,
     names::Names,
+    pen::key_of,
     read::Query,
     row::{Stored, item},
     shape::int,

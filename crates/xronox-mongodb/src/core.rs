@@ -2,7 +2,6 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    future::IntoFuture,
     sync::Arc,
     time::Duration,
 };

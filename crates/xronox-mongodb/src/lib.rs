@@ -47,6 +47,7 @@
 //! over, and that parameter is best set to 30: no commit here takes longer.
 
 mod abandoned;
+mod applied;
 mod catalog;
 mod check;
 mod command;
@@ -62,10 +63,13 @@ mod indexing;
 mod ledger;
 mod log_first;
 mod names;
+mod pen;
 mod read;
 mod requests;
+mod reservation;
 mod row;
 mod shape;
+mod transaction;
 
 pub use catalog::MongoCatalog;
 pub use connection::{

@@ -17,34 +17,31 @@ use std::{collections::BTreeSet, time::Duration};
 
 use mongodb::{
     ClientSession,
-    bson::{Document, RawDocumentBuf, doc, raw::cstr},
+    bson::{RawDocumentBuf, doc, raw::cstr},
 };
 use tokio::time::{Instant, sleep, timeout_at};
-use xronox_model::{Attempt, CollectionName, Op, RecordId, Timestamp, UniqueKey, VersionRow};
-use xronox_store::{Append, Batch, Mutation, Outcome, Refusal, StoreError, Taken};
+use xronox_model::{Attempt, CollectionName, Op, Timestamp, VersionRow};
+use xronox_store::{Append, Batch, Mutation, Outcome, StoreError};
 
 use crate::{
     command::{self, Trouble, raw},
-    commit::{Pen, Place, Setback, Work, busy, older_than, pause, unknown, update_of},
+    commit::{Setback, Work, busy, pause, unknown},
     core::{Core, REQUESTS},
-    counter,
     error::{DUPLICATE_KEY, Failure},
-    ledger::{Facts, Ledger, Needs, Verdict, stored_key},
+    ledger::{Facts, Ledger, Needs, Verdict},
     names::Names,
+    pen::{Pen, Place, update_of},
     read::Query,
     requests,
-    row::{self, binary, decode, item},
-    shape::{COUNTER, Counter, Shape, date, int},
+    reservation::reservations,
+    row::{self, binary},
+    shape::{Shape, date, int},
 };
 
-/// How long a reservation holds.
-const RESERVED_MILLIS: i64 = 20_000;
-/// How long after it a writer may send its rows, and the server may take to
-/// insert them; together less than that.
+/// How long after it reserved its keys a writer may send its rows, and how long
+/// the server may take to insert them; together less than a reservation holds.
 const RESERVED: Duration = Duration::from_secs(8);
 const INSERTION: Duration = Duration::from_secs(10);
-/// Rows applied at once.
-const STRETCH: usize = 1000;
 
 /// Tries until it is done, refused or out of time.
 pub(crate) async fn persist(
@@ -81,18 +78,19 @@ pub(crate) async fn persist(
 }
 
 /// A row to insert, and what of it is not told by the row itself.
-struct Entry {
-    row: VersionRow,
-    unique: Vec<String>,
+pub(crate) struct Entry {
+    pub(crate) row: VersionRow,
+    pub(crate) unique: Vec<String>,
     /// Which of the mutations it comes from.
     mutation: usize,
 }
 
-struct Writer<'a> {
-    core: &'a Core,
-    names: &'a [CollectionName],
-    deadline: Instant,
-    done: Vec<Outcome>,
+/// One call's way through its rounds.
+pub(crate) struct Writer<'a> {
+    pub(crate) core: &'a Core,
+    pub(crate) names: &'a [CollectionName],
+    pub(crate) deadline: Instant,
+    pub(crate) done: Vec<Outcome>,
     /// Whether a row may have been inserted.
     unsure: bool,
     /// The time of the commit. Its later rounds keep it, unless others
@@ -121,7 +119,7 @@ impl Writer<'_> {
     }
 
     /// Looks at the collection, with nothing left to apply.
-    async fn look(
+    pub(crate) async fn look(
         &mut self,
         session: &mut ClientSession,
         name: &CollectionName,
@@ -268,7 +266,7 @@ impl Writer<'_> {
             .await
     }
 
-    async fn send(
+    pub(crate) async fn send(
         &self,
         session: &mut ClientSession,
         commands: Vec<RawDocumentBuf>,
@@ -445,122 +443,6 @@ impl Writer<'_> {
         }
         Ok(())
     }
-
-    async fn reserve(
-        &mut self,
-        name: &CollectionName,
-        keys: &[(RecordId, u64, UniqueKey)],
-    ) -> Result<(), Failure> {
-        loop {
-            match self.reserve_once(name, keys).await {
-                Ok(taken) => {
-                    self.done = taken;
-                    return Ok(());
-                }
-                Err(Setback::Failed(failure)) => return Err(failure),
-                Err(Setback::Unknown(_)) => return Err(unknown(self.names).into()),
-                Err(Setback::Gone(name)) => self.core.shapes.forget(&name),
-                Err(Setback::Lost | Setback::NotOurTurn | Setback::Duplicate) => pause(3).await,
-            }
-            if Instant::now() >= self.deadline {
-                return Err(busy(self.names).into());
-            }
-        }
-    }
-
-    async fn reserve_once(
-        &mut self,
-        name: &CollectionName,
-        keys: &[(RecordId, u64, UniqueKey)],
-    ) -> Result<Vec<Outcome>, Setback> {
-        let mut session = self.core.db.session().await?;
-        let (mut place, _) = self.look(&mut session, name).await?;
-        let mut taken = Vec::new();
-        for (id, ov, key) in keys {
-            let stored = stored_key(&place.counter.shape, key)?;
-            let needs = Needs {
-                newest: [id.clone()].into(),
-                unique: [stored.clone()].into(),
-                ..Needs::default()
-            };
-            let mut pen = Pen {
-                core: self.core,
-                session: &mut session,
-            };
-            place.facts = pen.facts(&place, &needs).await?;
-            let current = |facts: &Facts| {
-                let rows = facts.rows.iter();
-                let mut rows = rows.filter(|found| found.row.ov == *ov && found.row.live());
-                rows.next().map(|found| found.row.cv)
-            };
-            let Some(cv) = current(&place.facts) else {
-                continue;
-            };
-            let mut holders = place.facts.holders.iter();
-            match holders.find(|(held, _)| *held == stored) {
-                Some((_, holder)) if holder != id => {
-                    taken.push(Outcome::Refused(Refusal::Taken(Taken {
-                        index: key.index.clone(),
-                        wanted_by: id.clone(),
-                        holder: holder.clone(),
-                    })));
-                    continue;
-                }
-                Some(_) => continue,
-                None => {}
-            }
-            // The row says so first: whoever applies its successor frees it.
-            let row =
-                raw(&doc! { "q": { "_id": int(cv) }, "u": { "$addToSet": { "u": &stored } } })?;
-            self.send(&mut session, command::update(&place.names.ver, &[row]))
-                .await?;
-            let expired = doc! { "$lt": date(place.counter.clock) };
-            let held = raw(&doc! {
-                "q": { "_id": &stored, "until": expired },
-                "u": { "$set": { "i": item(id), "n": int(*ov) }, "$unset": { "a": "", "until": "" } },
-                "upsert": true,
-            })?;
-            self.send(&mut session, command::update(&place.names.keys, &[held]))
-                .await?;
-            let mut pen = Pen {
-                core: self.core,
-                session: &mut session,
-            };
-            let after = pen.facts(&place, &needs).await?;
-            if current(&after) != Some(cv) {
-                let late = raw(&doc! {
-                    "q": { "_id": &stored, "i": item(id), "n": int(*ov) }, "limit": 1,
-                })?;
-                self.send(&mut session, command::delete(&place.names.keys, &[late]))
-                    .await?;
-            }
-        }
-        Ok(taken)
-    }
-}
-
-/// The statements that reserve the keys that change hands.
-fn reservations(
-    entries: &[Entry],
-    gained: &BTreeSet<&String>,
-    clock: Timestamp,
-) -> Result<Vec<RawDocumentBuf>, StoreError> {
-    let mut out = Vec::new();
-    for Entry { row, unique, .. } in entries {
-        for key in unique.iter().filter(|key| gained.contains(key)) {
-            out.push(raw(&doc! {
-                "q": { "_id": key, "until": { "$lt": date(clock) } },
-                "u": { "$set": {
-                    "i": item(&row.id),
-                    "n": int(row.ov),
-                    "a": binary(row.attempt.as_bytes()),
-                    "until": date(clock.plus_millis(RESERVED_MILLIS)),
-                } },
-                "upsert": true,
-            })?);
-        }
-    }
-    Ok(out)
 }
 
 /// A row as it is inserted: with what whoever applies it has to know.
@@ -600,166 +482,6 @@ fn document(
 }
 
 impl Core {
-    /// The counter document with the server's clock, and the newest row's
-    /// `cv`, in this order.
-    pub(crate) async fn look(
-        &self,
-        session: &mut ClientSession,
-        name: &CollectionName,
-    ) -> Result<Option<(Counter, Option<u64>)>, Failure> {
-        let names = Names::of(name);
-        let mut cursor = self
-            .db
-            .db()
-            .collection::<Document>(&names.counter)
-            .aggregate(vec![
-                doc! { "$match": { "_id": COUNTER } },
-                doc! { "$set": { "clock": "$$NOW" } },
-                doc! { "$unionWith": { "coll": &names.ver, "pipeline": [
-                    { "$sort": { "_id": -1 } },
-                    { "$limit": 1 },
-                    { "$project": { "_id": 1 } },
-                ] } },
-            ])
-            .max_time(self.db.max_time())
-            .session(&mut *session)
-            .await?;
-        let (mut counter, mut newest) = (None, None);
-        while let Some(found) = cursor.next(&mut *session).await {
-            let found = found?;
-            match found.get_i64("_id") {
-                Ok(cv) => newest = u64::try_from(cv).ok(),
-                Err(_) => counter = Some(Counter::read(&found)?),
-            }
-        }
-        let counter = counter.filter(|counter| counter.dropping.is_none());
-        Ok(counter.map(|counter| (counter, newest)))
-    }
-
-    /// Applies whatever rows are not applied yet; gives the counter after it.
-    pub(crate) async fn roll_forward(
-        &self,
-        session: &mut ClientSession,
-        name: &CollectionName,
-    ) -> Result<Option<Counter>, Failure> {
-        loop {
-            let Some((counter, newest)) = self.look(session, name).await? else {
-                return Ok(None);
-            };
-            self.learn(name, &counter.shape);
-            if newest.is_none_or(|newest| newest < counter.next) {
-                return Ok(Some(counter));
-            }
-            let place = Place {
-                name: name.clone(),
-                names: Names::of(name),
-                first: counter.next,
-                counter,
-                facts: Facts::default(),
-            };
-            let query = Query::of(doc! { "_id": { "$gte": int(place.first) } })
-                .sorted(doc! { "_id": 1 })
-                .at_most(STRETCH);
-            let rows = self.documents(session, &place.names, &query).await?;
-            self.apply(session, &place, &rows).await?;
-        }
-    }
-
-    /// Applies rows in the order of `cv`, and moves the counter over them
-    /// unless somebody else did.
-    ///
-    /// Each statement may come twice or late: it looks for what it is about as
-    /// it was before any later version.
-    async fn apply(
-        &self,
-        session: &mut ClientSession,
-        place: &Place,
-        documents: &[RawDocumentBuf],
-    ) -> Result<bool, Failure> {
-        let (shape, names) = (&place.counter.shape, &place.names);
-        let (mut rows, mut gone, mut confirmed, mut freed, mut answered) =
-            (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let mut multi = BTreeSet::new();
-        let mut last = None;
-        for document in documents {
-            let stored = decode(document, shape)?;
-            let row = &stored.row;
-            let (id, ov, cv) = (item(&row.id), int(row.ov), int(row.cv));
-            last = Some((row.cv, row.at));
-            if row.ov > 0 {
-                rows.push(raw(&doc! {
-                    "q": { "i": &id, "o": true, "n": { "$lt": ov } },
-                    "u": { "$set": { "to": cv }, "$unset": { "o": "" } },
-                })?);
-            }
-            if matches!(document.get("o"), Ok(None)) && row.to_cv.is_none() {
-                rows.push(raw(&doc! {
-                    "q": { "_id": cv, "to": { "$exists": false } },
-                    "u": { "$set": { "o": true } },
-                })?);
-            }
-            if row.op == Op::Purge || matches!(document.get("only"), Ok(Some(_))) {
-                gone.push(older_than(&row.id, row.ov)?);
-            }
-            if shape.has_unique() {
-                for key in &stored.unique {
-                    confirmed.push(raw(&doc! {
-                        "q": { "_id": key, "i": &id, "n": { "$not": { "$gt": ov } } },
-                        "u": { "$set": { "n": ov }, "$unset": { "a": "", "until": "" } },
-                    })?);
-                }
-                if row.ov > 0 {
-                    freed.push(raw(&doc! {
-                        "q": { "i": &id, "n": { "$not": { "$gte": ov } }, "_id": { "$nin": &stored.unique } },
-                        "limit": 0,
-                    })?);
-                }
-            }
-            if let Ok(request) = document.get_document("q") {
-                answered.push(requests::of_row(&place.name, row, request)?);
-            }
-            for (field, keys) in row.keys.iter() {
-                if keys.is_multi()
-                    && let Some(index) = shape.of_field(field).filter(|index| !index.multi)
-                {
-                    multi.insert(index.tag.clone());
-                }
-            }
-        }
-        let Some((newest, at)) = last else {
-            return Ok(true);
-        };
-        let mut commands = command::update(&names.ver, &rows);
-        commands.extend(command::delete(&names.ver, &gone));
-        commands.extend(command::update(&names.keys, &confirmed));
-        commands.extend(command::delete(&names.keys, &freed));
-        commands.extend(command::update(REQUESTS, &answered));
-        for command in commands {
-            self.write_one(session, command)
-                .await
-                .map_err(|trouble| match trouble {
-                    Trouble::Failed(failure) => failure,
-                    Trouble::Duplicate => {
-                        StoreError::unavailable("another process applies the same rows").into()
-                    }
-                })?;
-        }
-        let (update, filters) = counter::settle(newest + 1, at.max(place.counter.at), &multi);
-        let moved = self
-            .db
-            .db()
-            .collection::<Document>(&names.counter)
-            .update_one(
-                doc! { "_id": COUNTER, "next": int(place.first), "born": shape.born },
-                update,
-            )
-            .array_filters(filters)
-            .session(&mut *session)
-            .await?;
-        self.db.saw(session);
-        Ok(moved.matched_count > 0)
-    }
-
     /// Inserts rows durably: how many, and what stopped it, if something did.
     async fn insert_rows(
         &self,

@@ -1,0 +1,189 @@
+//! What follows from rows that are there, where there are no transactions.
+
+use std::collections::BTreeSet;
+
+use mongodb::{
+    ClientSession,
+    bson::{Document, RawDocumentBuf, doc},
+};
+use xronox_model::{CollectionName, Op};
+use xronox_store::StoreError;
+
+use crate::{
+    command::{self, Trouble, raw},
+    core::{Core, REQUESTS},
+    counter,
+    error::Failure,
+    ledger::Facts,
+    names::Names,
+    pen::{Place, older_than},
+    read::Query,
+    requests,
+    row::{decode, item},
+    shape::{COUNTER, Counter, int},
+};
+
+/// Rows applied at once.
+const STRETCH: usize = 1000;
+
+impl Core {
+    /// The counter document with the server's clock, and the newest row's
+    /// `cv`, in this order.
+    pub(crate) async fn look(
+        &self,
+        session: &mut ClientSession,
+        name: &CollectionName,
+    ) -> Result<Option<(Counter, Option<u64>)>, Failure> {
+        let names = Names::of(name);
+        let mut cursor = self
+            .db
+            .db()
+            .collection::<Document>(&names.counter)
+            .aggregate(vec![
+                doc! { "$match": { "_id": COUNTER } },
+                doc! { "$set": { "clock": "$$NOW" } },
+                doc! { "$unionWith": { "coll": &names.ver, "pipeline": [
+                    { "$sort": { "_id": -1 } },
+                    { "$limit": 1 },
+                    { "$project": { "_id": 1 } },
+                ] } },
+            ])
+            .max_time(self.db.max_time())
+            .session(&mut *session)
+            .await?;
+        let (mut counter, mut newest) = (None, None);
+        while let Some(found) = cursor.next(&mut *session).await {
+            let found = found?;
+            match found.get_i64("_id") {
+                Ok(cv) => newest = u64::try_from(cv).ok(),
+                Err(_) => counter = Some(Counter::read(&found)?),
+            }
+        }
+        let counter = counter.filter(|counter| counter.dropping.is_none());
+        Ok(counter.map(|counter| (counter, newest)))
+    }
+
+    /// Applies whatever rows are not applied yet; gives the counter after it.
+    pub(crate) async fn roll_forward(
+        &self,
+        session: &mut ClientSession,
+        name: &CollectionName,
+    ) -> Result<Option<Counter>, Failure> {
+        loop {
+            let Some((counter, newest)) = self.look(session, name).await? else {
+                return Ok(None);
+            };
+            self.learn(name, &counter.shape);
+            if newest.is_none_or(|newest| newest < counter.next) {
+                return Ok(Some(counter));
+            }
+            let place = Place {
+                name: name.clone(),
+                names: Names::of(name),
+                first: counter.next,
+                counter,
+                facts: Facts::default(),
+            };
+            let query = Query::of(doc! { "_id": { "$gte": int(place.first) } })
+                .sorted(doc! { "_id": 1 })
+                .at_most(STRETCH);
+            let rows = self.documents(session, &place.names, &query).await?;
+            self.apply(session, &place, &rows).await?;
+        }
+    }
+
+    /// Applies rows in the order of `cv`, and moves the counter over them
+    /// unless somebody else did.
+    ///
+    /// Each statement may come twice or late: it looks for what it is about as
+    /// it was before any later version.
+    pub(crate) async fn apply(
+        &self,
+        session: &mut ClientSession,
+        place: &Place,
+        documents: &[RawDocumentBuf],
+    ) -> Result<bool, Failure> {
+        let (shape, names) = (&place.counter.shape, &place.names);
+        let (mut rows, mut gone, mut confirmed, mut freed, mut answered) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut multi = BTreeSet::new();
+        let mut last = None;
+        for document in documents {
+            let stored = decode(document, shape)?;
+            let row = &stored.row;
+            let (id, ov, cv) = (item(&row.id), int(row.ov), int(row.cv));
+            last = Some((row.cv, row.at));
+            if row.ov > 0 {
+                rows.push(raw(&doc! {
+                    "q": { "i": &id, "o": true, "n": { "$lt": ov } },
+                    "u": { "$set": { "to": cv }, "$unset": { "o": "" } },
+                })?);
+            }
+            if matches!(document.get("o"), Ok(None)) && row.to_cv.is_none() {
+                rows.push(raw(&doc! {
+                    "q": { "_id": cv, "to": { "$exists": false } },
+                    "u": { "$set": { "o": true } },
+                })?);
+            }
+            if row.op == Op::Purge || matches!(document.get("only"), Ok(Some(_))) {
+                gone.push(older_than(&row.id, row.ov)?);
+            }
+            if shape.has_unique() {
+                for key in &stored.unique {
+                    confirmed.push(raw(&doc! {
+                        "q": { "_id": key, "i": &id, "n": { "$not": { "$gt": ov } } },
+                        "u": { "$set": { "n": ov }, "$unset": { "a": "", "until": "" } },
+                    })?);
+                }
+                if row.ov > 0 {
+                    freed.push(raw(&doc! {
+                        "q": { "i": &id, "n": { "$not": { "$gte": ov } }, "_id": { "$nin": &stored.unique } },
+                        "limit": 0,
+                    })?);
+                }
+            }
+            if let Ok(request) = document.get_document("q") {
+                answered.push(requests::of_row(&place.name, row, request)?);
+            }
+            for (field, keys) in row.keys.iter() {
+                if keys.is_multi()
+                    && let Some(index) = shape.of_field(field).filter(|index| !index.multi)
+                {
+                    multi.insert(index.tag.clone());
+                }
+            }
+        }
+        let Some((newest, at)) = last else {
+            return Ok(true);
+        };
+        let mut commands = command::update(&names.ver, &rows);
+        commands.extend(command::delete(&names.ver, &gone));
+        commands.extend(command::update(&names.keys, &confirmed));
+        commands.extend(command::delete(&names.keys, &freed));
+        commands.extend(command::update(REQUESTS, &answered));
+        for command in commands {
+            self.write_one(session, command)
+                .await
+                .map_err(|trouble| match trouble {
+                    Trouble::Failed(failure) => failure,
+                    Trouble::Duplicate => {
+                        StoreError::unavailable("another process applies the same rows").into()
+                    }
+                })?;
+        }
+        let (update, filters) = counter::settle(newest + 1, at.max(place.counter.at), &multi);
+        let moved = self
+            .db
+            .db()
+            .collection::<Document>(&names.counter)
+            .update_one(
+                doc! { "_id": COUNTER, "next": int(place.first), "born": shape.born },
+                update,
+            )
+            .array_filters(filters)
+            .session(&mut *session)
+            .await?;
+        self.db.saw(session);
+        Ok(moved.matched_count > 0)
+    }
+}

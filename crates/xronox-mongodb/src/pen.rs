@@ -1,0 +1,316 @@
+//! Reading what a batch has to know of a collection, and writing what it does
+//! to it.
+
+use std::collections::BTreeSet;
+
+use mongodb::{
+    ClientSession,
+    bson::{Bson, Document, RawDocument, RawDocumentBuf, doc, raw::cstr},
+};
+use xronox_model::{CollectionName, Location, RecordId, Timestamp, VersionRow};
+use xronox_store::StoreError;
+
+use crate::{
+    command::{self, raw},
+    commit::Setback,
+    core::{Core, REQUESTS},
+    counter,
+    ledger::{Change, Changes, Facts, Needs},
+    names::Names,
+    read::{Query, batch_of, decode_all},
+    requests,
+    row::{self, PURGE, Stored, id_of, item, place},
+    shape::{COUNTER, Counter, Shape, int, time},
+};
+
+/// One collection in a commit.
+pub(crate) struct Place {
+    pub(crate) name: CollectionName,
+    pub(crate) names: Names,
+    pub(crate) counter: Counter,
+    /// Its first version.
+    pub(crate) first: u64,
+    pub(crate) facts: Facts,
+}
+
+/// Reads and writes of one commit.
+pub(crate) struct Pen<'a> {
+    pub(crate) core: &'a Core,
+    pub(crate) session: &'a mut ClientSession,
+}
+
+impl Pen<'_> {
+    pub(crate) async fn run(&mut self, command: Document) -> Result<Document, Setback> {
+        let db = self.core.db.db();
+        Ok(db.run_command(command).session(&mut *self.session).await?)
+    }
+
+    pub(crate) async fn send(&mut self, commands: Vec<RawDocumentBuf>) -> Result<(), Setback> {
+        for command in commands {
+            let db = self.core.db.db();
+            let reply = db.run_raw_command(command).session(&mut *self.session);
+            command::check(&reply.await?)?;
+        }
+        Ok(())
+    }
+
+    /// The newest commit.
+    pub(crate) async fn newest(
+        &mut self,
+        place: &Place,
+    ) -> Result<Option<(u64, Timestamp)>, Setback> {
+        let Some(cv) = place.counter.newest() else {
+            return Ok(None);
+        };
+        let query = Query::of(doc! { "_id": int(cv) });
+        let found = self.read(place, &query).await?;
+        Ok(found.first().map(|stored| (stored.row.cv, stored.row.at)))
+    }
+
+    /// Reads what a batch has to know.
+    pub(crate) async fn facts(&mut self, place: &Place, needs: &Needs) -> Result<Facts, Setback> {
+        let mut facts = Facts::default();
+        let mut seen = BTreeSet::new();
+        let mut queries = Vec::new();
+        let items = |ids: &BTreeSet<_>| -> Vec<Bson> { ids.iter().map(item).collect() };
+        if !needs.newest.is_empty() {
+            queries.push(Query {
+                bodies: needs.bodies,
+                ..Query::of(doc! { "i": { "$in": items(&needs.newest) }, "o": true })
+            });
+        }
+        for (versions, bodies) in [(&needs.sources, true), (&needs.pruned, false)] {
+            if versions.is_empty() {
+                continue;
+            }
+            let each = versions
+                .iter()
+                .map(|(id, ov)| doc! { "i": item(id), "n": int(*ov) });
+            queries.push(Query {
+                bodies,
+                ..Query::of(doc! { "$or": each.collect::<Vec<_>>() })
+            });
+        }
+        if !needs.older.is_empty() {
+            queries.push(Query::of(doc! {
+                "i": { "$in": items(&needs.older) },
+                "to": { "$exists": true },
+                "l": { "$exists": true },
+            }));
+        }
+        for cv in &needs.moved {
+            queries.push(Query::of(doc! { "_id": int(*cv) }));
+        }
+        let mut objects = needs.objects.clone();
+        for query in &queries {
+            for stored in self.read(place, query).await? {
+                let pruned = (stored.row.id.clone(), stored.row.ov);
+                if let Some(body) = &stored.row.body
+                    && let Location::Object { key, .. } = &body.location
+                    && needs.pruned.contains(&pruned)
+                {
+                    objects.insert(key.clone());
+                }
+                // A row with its body comes before the same one without.
+                if seen.insert(stored.row.cv) {
+                    facts.rows.push(stored);
+                } else if let Some(kept) = facts
+                    .rows
+                    .iter_mut()
+                    .find(|kept| kept.row.cv == stored.row.cv)
+                    && stored
+                        .row
+                        .body
+                        .as_ref()
+                        .is_some_and(|body| body.inline.is_some())
+                {
+                    *kept = stored;
+                }
+            }
+        }
+        if !objects.is_empty() {
+            let keys: Vec<&str> = objects.iter().map(String::as_str).collect();
+            let query = Query::of(doc! { "l.k": { "$in": keys } });
+            for stored in self.read(place, &query).await? {
+                if seen.insert(stored.row.cv) {
+                    facts.rows.push(stored);
+                }
+            }
+        }
+        if place.counter.shape.has_unique() && !needs.newest.is_empty() {
+            facts.holders = self.holders(place, needs).await?;
+        }
+        if !needs.requests.is_empty() {
+            facts.remembered =
+                requests::read(self.core, self.session, &place.name, &needs.requests).await?;
+        }
+        Ok(facts)
+    }
+
+    async fn read(&mut self, place: &Place, query: &Query) -> Result<Vec<Stored>, Setback> {
+        let documents = self
+            .core
+            .documents(self.session, &place.names, query)
+            .await?;
+        let shape = &place.counter.shape;
+        Ok(decode_all(&documents, shape)?)
+    }
+
+    async fn holders(
+        &mut self,
+        place: &Place,
+        needs: &Needs,
+    ) -> Result<Vec<(String, RecordId)>, Setback> {
+        let wanted: Vec<&str> = needs.unique.iter().map(String::as_str).collect();
+        let ids: Vec<Bson> = needs.newest.iter().map(item).collect();
+        let keys = self
+            .core
+            .db
+            .db()
+            .collection::<RawDocumentBuf>(&place.names.keys);
+        let mut cursor = keys
+            .find(doc! { "$or": [{ "_id": { "$in": wanted } }, { "i": { "$in": ids } }] })
+            .batch_size(batch_of(None))
+            .session(&mut *self.session)
+            .await?;
+        let mut out = Vec::new();
+        while cursor.advance(&mut *self.session).await? {
+            let document = cursor.current();
+            let (key, holder) = key_of(document)?;
+            if let Ok(until) = document.get_datetime("until") {
+                // Reserved for a row that is not there, by a commit without
+                // transactions: for a while it may still come.
+                if time(until) < place.counter.clock {
+                    continue;
+                }
+                if !needs.newest.contains(&holder) {
+                    return Err(Setback::NotOurTurn);
+                }
+            }
+            out.push((key, holder));
+        }
+        Ok(out)
+    }
+
+    pub(crate) async fn write(
+        &mut self,
+        place: &Place,
+        changes: &Changes,
+        births: bool,
+    ) -> Result<(), Setback> {
+        let shape = &place.counter.shape;
+        let ver = &place.names.ver;
+        // What ends goes first: a record has one open row.
+        let updates = changes
+            .changed
+            .iter()
+            .map(|(row, change)| update_of(row, *change, shape))
+            .collect::<Result<Vec<_>, _>>()?;
+        self.send(command::update(ver, &updates)).await?;
+        let gone = changes.older.iter();
+        let gone = gone
+            .map(|(id, ov)| older_than(id, *ov))
+            .collect::<Result<Vec<_>, _>>()?;
+        self.send(command::delete(ver, &gone)).await?;
+        let rows = changes
+            .added
+            .iter()
+            .map(|(row, unique)| row::encode(row, unique, true, shape))
+            .collect::<Result<Vec<_>, _>>()?;
+        self.send(command::insert(ver, &rows)).await?;
+        self.write_keys(place, changes, births).await?;
+        let answered = requests::updates(&place.name, &changes.remembered)?;
+        self.send(command::update(REQUESTS, &answered)).await
+    }
+
+    pub(crate) async fn write_keys(
+        &mut self,
+        place: &Place,
+        changes: &Changes,
+        births: bool,
+    ) -> Result<(), Setback> {
+        let (mut taken, mut freed) = (Vec::new(), Vec::new());
+        for (key, holder) in &changes.keys {
+            match holder {
+                None => freed.push(raw(&doc! { "q": { "_id": key }, "limit": 1 })?),
+                Some(id) if births => taken.push(raw(&doc! { "_id": key, "i": item(id) })?),
+                Some(id) => taken.push(raw(
+                    &doc! { "q": { "_id": key }, "u": { "_id": key, "i": item(id) }, "upsert": true },
+                )?),
+            }
+        }
+        let keys = &place.names.keys;
+        self.send(command::delete(keys, &freed)).await?;
+        let taken = if births {
+            command::insert(keys, &taken)
+        } else {
+            command::update(keys, &taken)
+        };
+        self.send(taken).await
+    }
+
+    /// Corrects the counter where it was not right from the beginning.
+    pub(crate) async fn settle(
+        &mut self,
+        place: &Place,
+        next: u64,
+        at: Timestamp,
+        changes: &Changes,
+    ) -> Result<(), Setback> {
+        let (update, filters) = counter::settle(next, at, &changes.multi);
+        let mut statement = doc! { "q": { "_id": COUNTER }, "u": update };
+        if !filters.is_empty() {
+            statement.insert("arrayFilters", filters);
+        }
+        let statement = raw(&statement)?;
+        self.send(command::update(&place.names.counter, &[statement]))
+            .await
+    }
+}
+
+/// A unique key and who holds it, as stored.
+pub(crate) fn key_of(document: &RawDocument) -> Result<(String, RecordId), StoreError> {
+    let bad = || StoreError::Corrupt("a unique key is damaged".to_owned());
+    let key = document.get_str("_id").map_err(|_| bad())?.to_owned();
+    let holder = document.get("i").map_err(|_| bad())?.ok_or_else(bad)?;
+    Ok((key, id_of(holder)?))
+}
+
+/// The statement that removes the rows of a record before a version. What was
+/// purged stays told.
+pub(crate) fn older_than(id: &RecordId, ov: u64) -> Result<RawDocumentBuf, StoreError> {
+    raw(&doc! {
+        "q": { "i": item(id), "n": { "$lt": int(ov) }, "op": { "$ne": PURGE } }, "limit": 0,
+    })
+}
+
+/// The statement that changes a row as told.
+pub(crate) fn update_of(
+    row: &VersionRow,
+    change: Change,
+    shape: &Shape,
+) -> Result<RawDocumentBuf, StoreError> {
+    let filter = doc! { "_id": int(row.cv) };
+    if change.stub {
+        let stub = row::encode(row, &[], false, shape)?;
+        let mut statement = raw(&doc! { "q": filter })?;
+        statement.append(cstr!("u"), stub);
+        return Ok(statement);
+    }
+    let (mut set, mut unset) = (Document::new(), Document::new());
+    if change.closed
+        && let Some(to) = row.to_cv
+    {
+        set.insert("to", int(to));
+        unset.insert("o", "");
+    }
+    if change.moved
+        && let Some(body) = &row.body
+        && let Location::Object { space, role, key } = &body.location
+    {
+        let place = Document::try_from(&place(space, *role, key));
+        set.insert("l", place.map_err(|_| row::damaged("l"))?);
+        unset.insert("b", "");
+    }
+    raw(&doc! { "q": filter, "u": { "$set": set, "$unset": unset } })
+}
