@@ -44,6 +44,7 @@ use crate::{
 const WRITERS: usize = 64;
 /// Records a `find` gives.
 const PAGE: usize = 50;
+const LIMIT: i64 = 50;
 /// How long each process writes.
 const STRETCH: Duration = Duration::from_secs(3);
 /// Where the servers are installed.
@@ -174,7 +175,7 @@ async fn updates(bench: &Bench, uri: &str) -> anyhow::Result<Row> {
         let made = orders.create(order(writer, 0)).await?;
         ours_at.push((made.id, made.ov));
         let mut document = serialize_to_document(&order(writer, 0))?;
-        document.insert("_id", writer as i64);
+        document.insert("_id", writer.to_string());
         replaced.insert_one(document).await?;
     }
     let mut rounds = Rounds::default();
@@ -200,7 +201,7 @@ async fn updates(bench: &Bench, uri: &str) -> anyhow::Result<Row> {
             async move {
                 for n in 0..writes {
                     let document = serialize_to_document(&order(writer, revision(n)))?;
-                    let by_id = doc! { "_id": writer as i64 };
+                    let by_id = doc! { "_id": writer.to_string() };
                     replaced.replace_one(by_id, document).await?;
                 }
                 Ok(())
@@ -233,13 +234,13 @@ async fn reads(bench: &Bench, uri: &str) -> anyhow::Result<Vec<Row>> {
     for written in orders.create_many(documents.clone()).await? {
         ids.push(written?.id);
     }
-    for (some, at) in documents.chunks(1000).zip((0..).step_by(1000)) {
+    for (some, at) in documents.chunks(1000).zip((0_usize..).step_by(1000)) {
         let some: Result<Vec<Document>, _> = some
             .iter()
             .zip(at..)
             .map(|(document, number)| {
                 let mut document = serialize_to_document(document)?;
-                document.insert("_id", number as i64);
+                document.insert("_id", number.to_string());
                 Ok::<_, anyhow::Error>(document)
             })
             .collect();
@@ -259,7 +260,7 @@ async fn reads(bench: &Bench, uri: &str) -> anyhow::Result<Vec<Row>> {
         let ours = lookups as f64 / start.elapsed().as_secs_f64();
         let start = Instant::now();
         for number in &wanted {
-            let by_id = doc! { "_id": *number as i64 };
+            let by_id = doc! { "_id": number.to_string() };
             found.find_one(by_id).await?.context("a document is gone")?;
         }
         let baseline = lookups as f64 / start.elapsed().as_secs_f64();
@@ -283,10 +284,7 @@ async fn reads(bench: &Bench, uri: &str) -> anyhow::Result<Vec<Row>> {
         let start = Instant::now();
         let mut baseline_found = 0;
         for region in &regions {
-            let mut cursor = found
-                .find(doc! { "region": region })
-                .limit(PAGE as i64)
-                .await?;
+            let mut cursor = found.find(doc! { "region": region }).limit(LIMIT).await?;
             while cursor.advance().await? {
                 cursor.deserialize_current()?;
                 baseline_found += 1;
