@@ -188,6 +188,13 @@ async fn open_space(bodies: BodiesAddress, create: bool) -> Result<Space, Error>
 
 type Opened = (Arc<dyn Catalog>, Arc<dyn Documents>);
 
+#[cfg_attr(
+    not(any(feature = "sqlite", feature = "mongodb")),
+    expect(
+        clippy::unused_async,
+        reason = "opening is awaited whatever is built in"
+    )
+)]
 async fn open_catalog(address: &CatalogAddress, database: &str) -> Result<Opened, Error> {
     match address {
         CatalogAddress::Memory => {
@@ -204,9 +211,12 @@ async fn open_catalog(address: &CatalogAddress, database: &str) -> Result<Opened
             Ok((Arc::new(catalog), documents))
         }
         #[cfg(not(feature = "sqlite"))]
-        CatalogAddress::Sqlite(_) => Err(Error::new(
+        CatalogAddress::Sqlite(folder) => Err(Error::new(
             crate::ErrorKind::Unsupported,
-            "this build is without an embedded catalog (feature `sqlite`)",
+            format!(
+                "{}: this build is without an embedded catalog (feature `sqlite`)",
+                folder.display()
+            ),
         )),
         #[cfg(feature = "mongodb")]
         CatalogAddress::Mongo(uri) => {
