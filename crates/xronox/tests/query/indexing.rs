@@ -8,11 +8,11 @@ use xronox::{CollectionMap, Components, Direction, ErrorKind, IndexSetting, Sett
 use xronox_sqlite::SqliteCatalog;
 use xronox_store::{Catalog, SystemClock};
 
-use crate::support::{Store, stores};
+use crate::support::{Store, local_stores, stores};
 
 #[tokio::test]
 async fn an_index_is_made_when_it_is_first_used() {
-    for store in stores(Settings::default()).await {
+    for store in local_stores(Settings::default()).await {
         let things = store.xronox.collection("things").unwrap();
         things
             .create_many((0..500).map(|n| json!({ "n": n, "m": n % 7 })))
@@ -43,7 +43,7 @@ async fn an_index_is_made_when_it_is_first_used() {
 /// Enough records that neither way is short at once.
 #[tokio::test]
 async fn of_two_ways_the_shorter_one_is_found() {
-    for store in stores(Settings::default()).await {
+    for store in local_stores(Settings::default()).await {
         let things = store.xronox.collection("things").unwrap();
         // `n` runs against `m`, but for a few.
         let all = (0..3000).map(|i| json!({ "n": i, "m": (i * 1009) % 3000, "t": [i % 3] }));
@@ -94,7 +94,7 @@ async fn of_two_ways_the_shorter_one_is_found() {
 
 #[tokio::test]
 async fn an_index_of_much_is_made_beside_the_queries() {
-    for store in stores(Settings::default()).await {
+    for store in local_stores(Settings::default()).await {
         let things = store.xronox.collection("things").unwrap();
         let written = things
             .create_many((0..10_100).map(|n| json!({ "n": n })))
@@ -239,7 +239,7 @@ fn configured() -> Settings {
 
 #[tokio::test]
 async fn configured_indexes_are_there_from_the_first_use() {
-    for store in stores(configured()).await {
+    for store in local_stores(configured()).await {
         let users = store.xronox.collection("users").unwrap();
         users.create(json!({ "n": 1, "email": "a" })).await.unwrap();
         assert!(users.create(json!({ "n": 1, "email": "a" })).await.is_err());

@@ -12,7 +12,8 @@ use futures::TryStreamExt;
 use serde_json::{Value, json};
 use xronox::{Collection, Cursor, Direction, ErrorKind, Moment, Settings};
 
-use crate::support::{Dice, stores};
+// What the catalogs do for pages is in their suite; here the engine's part.
+use crate::support::{Dice, local_stores as stores};
 
 /// Changes, makes, deletes and removes records that are not `steady`.
 async fn bustle(collection: Collection, stop: Arc<AtomicBool>) {

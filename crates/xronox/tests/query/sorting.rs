@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use xronox::{Direction, ErrorKind, Settings};
 
-use crate::{naive::texts, support::stores};
+use crate::{naive::texts, support::local_stores as stores};
 
 #[tokio::test]
 async fn arrays_sort_by_their_ends_and_types_in_their_order() {
