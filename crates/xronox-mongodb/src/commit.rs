@@ -44,6 +44,8 @@ pub(crate) type Outcomes = Vec<Vec<Outcome>>;
 pub(crate) enum Setback {
     /// Another one was faster.
     Lost,
+    /// The server is out of reach, or takes no writes at the moment.
+    Away(Failure),
     /// Another one has the turn.
     NotOurTurn,
     /// A record or key is there already.
@@ -59,7 +61,9 @@ impl From<Failure> for Setback {
     fn from(failure: Failure) -> Self {
         // Its transaction was taken for abandoned, and nothing was written.
         let ended = failure.code() == Some(INTERRUPTED);
-        if ended || failure.is_transient() {
+        if failure.is_away() {
+            Self::Away(failure)
+        } else if ended || failure.is_transient() {
             Self::Lost
         } else {
             match Trouble::from(failure) {
@@ -185,7 +189,7 @@ async fn persist(core: &Core, work: &Work) -> Result<Outcomes, StoreError> {
     let mut queues = Vec::new();
     for name in &names {
         let Ok(queue) = timeout_at(deadline, core.queue(name)).await else {
-            return Err(busy(&names));
+            return Err(busy(core, &names));
         };
         queues.push(queue);
     }
@@ -204,7 +208,13 @@ async fn persist(core: &Core, work: &Work) -> Result<Outcomes, StoreError> {
             Ok(outcomes) => return Ok(outcomes),
             Err(setback) => setback,
         };
+        let mut away = None;
         match setback {
+            Setback::Away(failure) => {
+                losses += 1;
+                pause(losses).await;
+                away = Some(failure);
+            }
             Setback::Lost => {
                 losses += 1;
                 if losses % PATIENCE == 0 {
@@ -244,7 +254,10 @@ async fn persist(core: &Core, work: &Work) -> Result<Outcomes, StoreError> {
             Setback::Failed(failure) => return Err(core.db.connection().failed(failure)),
         }
         if Instant::now() >= deadline {
-            return Err(busy(&names));
+            return Err(match away {
+                Some(failure) => core.db.connection().failed(failure),
+                None => busy(core, &names),
+            });
         }
     }
 }
@@ -254,8 +267,9 @@ fn listed(names: &[CollectionName]) -> String {
     names.join(", ")
 }
 
-pub(crate) fn busy(names: &[CollectionName]) -> StoreError {
-    StoreError::unavailable(format!("no commit to {} in time", listed(names)))
+pub(crate) fn busy(core: &Core, names: &[CollectionName]) -> StoreError {
+    let (hosts, names) = (core.db.connection().hosts(), listed(names));
+    StoreError::unavailable(format!("no commit to {names} at {hosts} in time"))
 }
 
 pub(crate) fn unknown(names: &[CollectionName]) -> StoreError {

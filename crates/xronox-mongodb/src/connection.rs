@@ -275,6 +275,11 @@ impl MongoConnection {
         &self.inner.client
     }
 
+    /// Host and port of the servers named in the URI.
+    pub(crate) fn hosts(&self) -> &str {
+        &self.inner.hosts
+    }
+
     /// How long one call may take.
     pub(crate) fn request_timeout(&self) -> Duration {
         self.inner.options.request_timeout

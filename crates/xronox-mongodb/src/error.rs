@@ -41,6 +41,8 @@ impl From<Failure> for StoreError {
 pub(crate) const DUPLICATE_KEY: i32 = 11000;
 /// The session of a command was killed.
 pub(crate) const INTERRUPTED: i32 = 11601;
+/// `NotWritablePrimary` and its kin: the server is not, or no longer, a primary.
+const NO_PRIMARY: [i32; 7] = [10107, 13435, 13436, 11600, 11602, 189, 91];
 /// A collection or database that is not there.
 pub(crate) const NAMESPACE_NOT_FOUND: i32 = 26;
 /// An index that is not there.
@@ -60,6 +62,13 @@ impl Failure {
     /// Whether a transaction that met it did nothing and may be tried again.
     pub(crate) fn is_transient(&self) -> bool {
         self.has_label(TRANSIENT_TRANSACTION_ERROR)
+    }
+
+    /// Whether a transaction met it because the server is out of reach, or
+    /// takes no writes at the moment.
+    pub(crate) fn is_away(&self) -> bool {
+        let away = |code| NO_PRIMARY.contains(&code);
+        self.is_transient() && self.code().is_none_or(away)
     }
 
     /// Whether it leaves open if the transaction was committed.
@@ -165,8 +174,7 @@ pub(crate) fn of_code(code: i32, name: &str, hosts: &str) -> StoreError {
         // OutOfDiskSpace.
         14031 => StoreError::unavailable(format!("{hosts} has no space left")),
         50 => StoreError::unavailable(format!("{hosts} took too long")),
-        // NotWritablePrimary and its kin.
-        10107 | 13435 | 13436 | 11600 | 11602 | 189 | 91 => StoreError::unavailable(format!(
+        code if NO_PRIMARY.contains(&code) => StoreError::unavailable(format!(
             "{hosts} has no primary at the moment ({name}, {code})"
         )),
         // IllegalOperation: what a standalone says to a transaction.

@@ -106,13 +106,15 @@ impl Writer<'_> {
             let left = &batch.mutations[self.done.len()..];
             match self.round(name, batch.epoch, left).await {
                 Ok(()) => first = false,
-                Err(Setback::Lost | Setback::NotOurTurn | Setback::Duplicate) => pause(3).await,
+                Err(
+                    Setback::Lost | Setback::Away(_) | Setback::NotOurTurn | Setback::Duplicate,
+                ) => pause(3).await,
                 Err(Setback::Gone(name)) => self.core.shapes.forget(&name),
                 Err(Setback::Unknown(_)) => return Err(unknown(self.names).into()),
                 Err(Setback::Failed(failure)) => return Err(failure),
             }
             if Instant::now() >= self.deadline && self.done.len() < batch.mutations.len() {
-                return Err(busy(self.names).into());
+                return Err(busy(self.core, self.names).into());
             }
         }
         Ok(())
@@ -386,10 +388,12 @@ impl Writer<'_> {
                 Err(Setback::Failed(failure)) => return Err(failure),
                 Err(Setback::Unknown(_)) => return Err(unknown(self.names).into()),
                 Err(Setback::Gone(name)) => self.core.shapes.forget(&name),
-                Err(Setback::Lost | Setback::NotOurTurn | Setback::Duplicate) => pause(3).await,
+                Err(
+                    Setback::Lost | Setback::Away(_) | Setback::NotOurTurn | Setback::Duplicate,
+                ) => pause(3).await,
             }
             if self.unsure || Instant::now() >= self.deadline {
-                return Err(busy(self.names).into());
+                return Err(busy(self.core, self.names).into());
             }
         }
     }

@@ -36,10 +36,12 @@ impl Writer<'_> {
                 Err(Setback::Failed(failure)) => return Err(failure),
                 Err(Setback::Unknown(_)) => return Err(unknown(self.names).into()),
                 Err(Setback::Gone(name)) => self.core.shapes.forget(&name),
-                Err(Setback::Lost | Setback::NotOurTurn | Setback::Duplicate) => pause(3).await,
+                Err(
+                    Setback::Lost | Setback::Away(_) | Setback::NotOurTurn | Setback::Duplicate,
+                ) => pause(3).await,
             }
             if Instant::now() >= self.deadline {
-                return Err(busy(self.names).into());
+                return Err(busy(self.core, self.names).into());
             }
         }
     }

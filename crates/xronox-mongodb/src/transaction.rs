@@ -79,7 +79,7 @@ pub(crate) async fn attempt(
         }
     });
     let Ok(prepared) = prepared.await else {
-        return Err(busy(names).into());
+        return Err(busy(core, names).into());
     };
     let (mut session, sent) = prepared?;
     let until = Instant::now() + RESOLUTION;
