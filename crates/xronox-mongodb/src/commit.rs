@@ -12,7 +12,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use mongodb::bson::Document;
+use mongodb::bson::doc;
 use rand::Rng;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use xronox_model::{CollectionName, RecordId, UniqueKey, VersionRow};
@@ -293,13 +293,16 @@ pub(crate) async fn pause(losses: u32) {
 /// where a transaction fails.
 async fn take_turn(core: &Core, name: &CollectionName) {
     let (filter, update) = counter::claim_turn(core.me, TURN_MILLIS);
-    let counters = core
-        .db
-        .db()
-        .collection::<Document>(&Names::of(name).counter);
-    let limit = Duration::from_millis(TURN_MILLIS.unsigned_abs());
+    // The server gives up first: a session with a command that still runs
+    // would keep the next one waiting.
+    let claim = doc! {
+        "update": &Names::of(name).counter,
+        "updates": [{ "q": filter, "u": update }],
+        "maxTimeMS": TURN_MILLIS,
+    };
+    let limit = Duration::from_millis(2 * TURN_MILLIS.unsigned_abs());
     // Without a turn the commit goes on trying all the same.
-    let claimed = counters.update_one(filter, update).into_future();
+    let claimed = core.db.db().run_command(claim).into_future();
     let claimed = core.db.connection().past_abandoned(claimed);
     if let Ok(Err(failure)) = timeout(limit, claimed).await {
         tracing::debug!(collection = %name, error = %failure, "no turn at the counter");

@@ -111,7 +111,11 @@ impl MongoDatabase {
     ///
     /// [`StoreError::Unavailable`] if the server does not answer.
     pub async fn drop_database(self) -> Result<(), StoreError> {
-        let dropped = self.within(async { Ok(self.db().drop().await?) }).await;
+        let dropped = async {
+            let drop = self.db().drop().into_future();
+            Ok(self.connection().past_abandoned(drop).await?)
+        };
+        let dropped = self.within(dropped).await;
         self.close();
         dropped
     }
