@@ -8,7 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
+    time::error::Elapsed,
+};
 use xronox_model::{Attempt, CollectionName, RecordId};
 use xronox_store::{Batch, Catalog, Commit, Mutation, NewBody, Outcome, StoreError};
 
@@ -20,8 +23,11 @@ const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
 const MAX_WAITING: usize = 16 * 1024;
 /// An object put longer ago than this may be garbage by now: it is put again.
 const MAX_PUT_AGE: Duration = Duration::from_mins(15);
-/// How often, and how far apart, an unknown outcome is asked for.
-const OUTCOME_TRIES: u32 = 8;
+/// How long the unknown outcomes of one commit are asked for. The callers wait
+/// meanwhile, and can go on asking themselves.
+const OUTCOME_LIMIT: Duration = Duration::from_secs(15);
+/// The pause before an outcome is asked for again; each next one is twice as
+/// long.
 const OUTCOME_PAUSE: Duration = Duration::from_millis(50);
 /// A request counts at least this many bytes of queue room for each mutation.
 const OVERHEAD: usize = 512;
@@ -221,10 +227,11 @@ impl Task {
             }
             Err(error @ StoreError::Indeterminate { .. }) => {
                 tracing::warn!(collection = %self.collection, %error, "asking for the outcome of a commit");
+                let until = Instant::now() + OUTCOME_LIMIT;
                 let mut mutations = batch.mutations.into_iter();
                 for (request, count) in fresh.into_iter().zip(counts) {
                     let own: Vec<Mutation> = mutations.by_ref().take(count).collect();
-                    let resolved = self.resolve(&own).await;
+                    let resolved = self.resolve(&own, until).await;
                     answer(request, resolved);
                 }
             }
@@ -237,28 +244,34 @@ impl Task {
         }
     }
 
-    /// Finds out what became of mutations whose commit broke off: a batch is
-    /// one transaction, so the first one that leaves a row tells for all.
-    async fn resolve(&self, mutations: &[Mutation]) -> Answer {
+    /// Finds out what became of mutations whose commit broke off. Of those that
+    /// left a row the outcome is known; of one without it is only known that
+    /// nothing was written.
+    async fn resolve(&self, mutations: &[Mutation], until: Instant) -> Answer {
         let mut outcomes = Vec::with_capacity(mutations.len());
-        let mut lost = false;
+        let (mut lost, mut again) = (None, false);
         for mutation in mutations {
             let (id, attempt) = match mutation {
                 Mutation::Append(append) => (&append.id, append.attempt),
                 Mutation::Purge(purge) => (&purge.id, purge.attempt),
                 // These are repeated by whoever asked for them.
                 Mutation::Prune { .. } | Mutation::Relocate { .. } => {
-                    lost = true;
+                    again = true;
                     continue;
                 }
             };
-            match self.outcome(id, attempt).await {
+            match self.outcome(id, attempt, until).await {
                 Ok(Some(commit)) => outcomes.push(Outcome::Committed(commit)),
-                Ok(None) => lost = true,
+                Ok(None) => lost = Some((id, attempt)),
                 Err(_) => return Err(Trouble::Unknown(id.clone(), attempt)),
             }
         }
-        if lost {
+        if let Some((id, attempt)) = lost
+            && !outcomes.is_empty()
+        {
+            return Err(Trouble::Unknown(id.clone(), attempt));
+        }
+        if lost.is_some() || again {
             return Err(Trouble::Store(Arc::new(StoreError::unavailable(
                 "the commit failed; nothing was written",
             ))));
@@ -266,22 +279,27 @@ impl Task {
         Ok(outcomes)
     }
 
-    async fn outcome(&self, id: &RecordId, attempt: Attempt) -> Result<Option<Commit>, StoreError> {
-        let mut pause = OUTCOME_PAUSE;
-        let mut tries = 0;
-        loop {
-            match self.catalog.outcome(&self.collection, id, attempt).await {
-                Ok(row) => {
-                    return Ok(row.as_ref().map(brief));
-                }
-                Err(error) if tries == OUTCOME_TRIES => return Err(error),
-                Err(_) => {
-                    tries += 1;
-                    tokio::time::sleep(pause).await;
-                    pause *= 2;
+    /// What is there of a mutation, if that can be had in time.
+    async fn outcome(
+        &self,
+        id: &RecordId,
+        attempt: Attempt,
+        until: Instant,
+    ) -> Result<Option<Commit>, Elapsed> {
+        let asked = async {
+            let mut pause = OUTCOME_PAUSE;
+            loop {
+                match self.catalog.outcome(&self.collection, id, attempt).await {
+                    Ok(row) => return row.as_ref().map(brief),
+                    Err(error) => {
+                        tracing::debug!(collection = %self.collection, %error, "asking for an outcome again");
+                        tokio::time::sleep(pause).await;
+                        pause *= 2;
+                    }
                 }
             }
-        }
+        };
+        tokio::time::timeout_at(until.into(), asked).await
     }
 }
 
