@@ -49,7 +49,7 @@ async fn client_crashes(place: &Place) {
     let xronox = place.open().await.unwrap();
     let tally = check(&events, &xronox.collection("orders").unwrap()).await;
     println!("{tally:?}, first writes after {waits:?}");
-    assert!(tally.by.values().all(|count| *count > 5), "{tally:?}");
+    assert!(tally.acknowledged > 30, "{tally:?}");
 }
 
 /// Whether a process got a write through.
