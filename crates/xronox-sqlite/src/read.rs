@@ -2,13 +2,13 @@
 
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, Params, Row, types::ValueRef};
-use xronox_model::{Attempt, Direction, Location, RecordId, Timestamp, VersionRow};
-use xronox_store::{Bodies, CollectionSize, Cut, StoreError};
+use xronox_model::{Attempt, Direction, Location, Op, RecordId, Timestamp, VersionRow};
+use xronox_store::{Bodies, CollectionSize, Cut, PAGE_BYTES, StoreError};
 
 use crate::{
     collection::{self, Collection},
     error::storage,
-    row::{self, ItemRef, int, place, uint},
+    row::{self, ItemRef, int, op_code, place, uint},
     schema::{COLUMN_COUNT, COLUMNS},
 };
 
@@ -146,16 +146,23 @@ pub(crate) fn with_bodies(
     Ok(row)
 }
 
-/// Every row of a record before `cv`.
-pub(crate) fn rows_before(
+/// Shows every row of a record before `cv`, but for PURGE rows.
+pub(crate) fn each_before(
     db: &Connection,
     collection: &Collection,
     id: &RecordId,
     cv: u64,
-) -> Result<Vec<VersionRow>, StoreError> {
+    mut show: impl FnMut(VersionRow),
+) -> Result<(), StoreError> {
     let p = &collection.tables.prefix;
-    let sql = format!("SELECT {COLUMNS} FROM \"{p}_ver\" WHERE item = ? AND cv < ? ORDER BY cv");
-    many(db, collection, &sql, (ItemRef(id), int(cv)))
+    let sql = format!("SELECT {COLUMNS} FROM \"{p}_ver\" WHERE item = ? AND cv < ? AND op <> ?");
+    let mut statement = db.prepare_cached(&sql).map_err(storage)?;
+    let values = (ItemRef(id), int(cv), op_code(Op::Purge));
+    let mut rows = statement.query(values).map_err(storage)?;
+    while let Some(row) = rows.next().map_err(storage)? {
+        show(row::read(row, &collection.fields)?);
+    }
+    Ok(())
 }
 
 /// Whether a row of the record names the object.

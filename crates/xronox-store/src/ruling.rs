@@ -5,7 +5,7 @@
 //! the collection (idempotency keys before, unique keys after, groups) stays
 //! with the backend.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use xronox_model::{
     ALWAYS_INDEXED, Body, CollectionName, IndexKeys, IndexSpec, Location, Op, Path, SystemFields,
@@ -430,17 +430,12 @@ pub fn released<'a>(
     gone: impl IntoIterator<Item = &'a VersionRow>,
     kept: impl IntoIterator<Item = &'a VersionRow>,
 ) -> Vec<Location> {
-    let kept: Vec<&Location> = kept.into_iter().filter_map(location).collect();
-    let mut released: Vec<Location> = Vec::new();
-    for location in gone.into_iter().filter_map(location) {
-        if *location != Location::Inline
-            && !kept.contains(&location)
-            && !released.contains(location)
-        {
-            released.push(location.clone());
-        }
-    }
-    released
+    let mut passed: HashSet<&Location> = kept.into_iter().filter_map(location).collect();
+    passed.insert(&Location::Inline);
+    let gone = gone.into_iter().filter_map(location);
+    gone.filter(|location| passed.insert(location))
+        .cloned()
+        .collect()
 }
 
 fn location(row: &VersionRow) -> Option<&Location> {

@@ -1,5 +1,7 @@
 //! Removing versions and moving bodies.
 
+use std::collections::{BTreeSet, HashSet};
+
 use rusqlite::OptionalExtension;
 use xronox_model::{Location, Op, RecordId, VersionRow};
 use xronox_store::{Outcome, Refusal, StoreError, ruling::released};
@@ -8,51 +10,76 @@ use super::{Pen, entries};
 use crate::{
     error::storage,
     read,
-    row::{Item, ItemRef, int, place},
+    row::{Item, ItemRef, int, op_code, place},
 };
+
+/// What goes with rows that are removed.
+#[derive(Debug, Default)]
+struct Gone {
+    /// Their keys, by the numbers of the fields.
+    keys: BTreeSet<(i64, String)>,
+    /// The objects that they name.
+    objects: Vec<Location>,
+}
 
 impl Pen<'_> {
     /// Removes every row of the record before this one, with its body and
-    /// keys; gives the objects that no row names any more.
+    /// keys; gives the objects that no row names any more. PURGE rows stay for
+    /// ever.
     pub(super) fn remove_before(&mut self, kept: &VersionRow) -> Result<Vec<Location>, StoreError> {
-        // A PURGE row stays for ever.
-        let mut rows = read::rows_before(self.db, self.collection, &kept.id, kept.cv)?;
-        rows.retain(|row| row.op != Op::Purge);
+        let gone = self.gone_before(kept)?;
         let p = &self.collection.tables.prefix;
-        let keep: std::collections::BTreeSet<_> = self.entries(kept);
-        let mut keys = self
+        let keep: BTreeSet<_> = self.entries(kept);
+        let mut past = self
             .db
             .prepare_cached(&format!(
                 "DELETE FROM \"{p}_key\" WHERE field = ? AND past = 1 AND key = ? AND item = ?"
             ))
             .map_err(storage)?;
+        for (field, key) in &gone.keys {
+            past.execute((field, key, ItemRef(&kept.id)))
+                .map_err(storage)?;
+        }
         let mut open = self
             .db
             .prepare_cached(&format!(
                 "UPDATE \"{p}_key\" SET from_cv = ? WHERE field = ? AND past = 0 AND key = ? AND item = ?"
             ))
             .map_err(storage)?;
-        let mut version = self
-            .db
-            .prepare_cached(&format!("DELETE FROM \"{p}_ver\" WHERE cv = ?"))
-            .map_err(storage)?;
-        let mut body = self
-            .db
-            .prepare_cached(&format!("DELETE FROM \"{p}_body\" WHERE cv = ?"))
-            .map_err(storage)?;
-        for row in &rows {
-            for (field, key) in entries(self.collection, row).0 {
-                keys.execute((field, &key, ItemRef(&row.id)))
-                    .map_err(storage)?;
-            }
-            version.execute([int(row.cv)]).map_err(storage)?;
-            body.execute([int(row.cv)]).map_err(storage)?;
-        }
         for (field, key) in &keep {
             open.execute((int(kept.cv), field, key, ItemRef(&kept.id)))
                 .map_err(storage)?;
         }
-        Ok(released(&rows, [kept]))
+        for statement in [
+            format!(
+                "DELETE FROM \"{p}_body\" WHERE cv IN \
+                 (SELECT cv FROM \"{p}_ver\" WHERE item = ? AND cv < ? AND op <> ?)"
+            ),
+            format!("DELETE FROM \"{p}_ver\" WHERE item = ? AND cv < ? AND op <> ?"),
+        ] {
+            let values = (ItemRef(&kept.id), int(kept.cv), op_code(Op::Purge));
+            self.db
+                .prepare_cached(&statement)
+                .and_then(|mut s| s.execute(values))
+                .map_err(storage)?;
+        }
+        Ok(gone.objects)
+    }
+
+    /// What goes with the rows of the record before this one.
+    fn gone_before(&self, kept: &VersionRow) -> Result<Gone, StoreError> {
+        let kept_at = kept.body.as_ref().map(|body| &body.location);
+        let (mut gone, mut seen) = (Gone::default(), HashSet::new());
+        read::each_before(self.db, self.collection, &kept.id, kept.cv, |row| {
+            gone.keys.extend(entries(self.collection, &row).0);
+            if let Some(location @ Location::Object { .. }) = row.body.map(|body| body.location)
+                && kept_at != Some(&location)
+                && seen.insert(location.clone())
+            {
+                gone.objects.push(location);
+            }
+        })?;
+        Ok(gone)
     }
 
     pub(super) fn prune(&mut self, id: &RecordId, ovs: &[u64]) -> Result<Outcome, StoreError> {
