@@ -2,7 +2,7 @@
 
 use std::{
     path::{Path as FilePath, PathBuf},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
 };
 
 use async_trait::async_trait;
@@ -100,10 +100,10 @@ impl SqliteCatalog {
         T: Send + 'static,
         F: FnOnce(&Connection, &Known) -> Result<T, StoreError> + Send + 'static,
     {
-        let known = Arc::clone(&self.known);
+        let (known, taken_back) = (Arc::clone(&self.known), self.file.taken_back());
         self.file
             .write(move |db| {
-                known.begin(db)?;
+                known.begin(db, taken_back.load(Ordering::Relaxed))?;
                 work(db, &known)
             })
             .await

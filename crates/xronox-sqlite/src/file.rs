@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc,
     },
     thread::JoinHandle,
@@ -57,6 +57,7 @@ pub(crate) struct File {
     writer: Mutex<Option<JoinHandle<()>>>,
     readers: Mutex<Vec<Connection>>,
     closed: AtomicBool,
+    taken_back: Arc<AtomicU64>,
 }
 
 impl File {
@@ -73,11 +74,16 @@ impl File {
             sync_folder(folder)?;
         }
         let (jobs, queue) = mpsc::channel();
+        let taken_back = Arc::<AtomicU64>::default();
         let writer = std::thread::Builder::new()
             .name("xronox-sqlite".to_owned())
             .spawn({
-                let path = path.to_owned();
-                move || Writer { connection, path }.run(&queue)
+                let writer = Writer {
+                    connection,
+                    path: path.to_owned(),
+                    taken_back: Arc::clone(&taken_back),
+                };
+                move || writer.run(&queue)
             })
             .map_err(|e| StoreError::Unavailable {
                 message: "the writer thread could not start".to_owned(),
@@ -89,7 +95,13 @@ impl File {
             writer: Mutex::new(Some(writer)),
             readers: Mutex::default(),
             closed: AtomicBool::new(false),
+            taken_back,
         }))
+    }
+
+    /// How often a transaction was taken back after jobs had run in it.
+    pub(crate) fn taken_back(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.taken_back)
     }
 
     /// Runs `work` in a savepoint on the writer thread and answers when it is
@@ -226,6 +238,7 @@ impl Drop for File {
 struct Writer {
     connection: Connection,
     path: PathBuf,
+    taken_back: Arc<AtomicU64>,
 }
 
 impl Writer {
@@ -277,6 +290,9 @@ impl Writer {
         let mut settle = Vec::new();
         let result = self.attempt(waiting, &mut settle);
         let lost = matches!(result, Err(Failure::Commit(_)));
+        if result.is_err() {
+            self.taken_back.fetch_add(1, Ordering::Relaxed);
+        }
         for answer in settle {
             answer(match &result {
                 Ok(()) => Ok(()),
