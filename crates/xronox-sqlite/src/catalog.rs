@@ -501,7 +501,24 @@ impl Catalog for SqliteCatalog {
     }
 
     async fn check(&self, collection: &CollectionName) -> Result<Vec<String>, StoreError> {
-        self.scan(collection, check::check).await
+        let mut next = Some(check::Part::first());
+        let mut damages = Vec::new();
+        while let Some(part) = next {
+            let (this, name) = (self.clone(), collection.clone());
+            let looked = self.file.scan(move |db| {
+                // What an index is must be read together with what it holds.
+                this.fresh(db, &name)?;
+                this.on(db, &name, &|db, collection| {
+                    let mut found = Vec::new();
+                    let next = check::check(db, collection, &part, &mut found)?;
+                    Ok((found, next))
+                })
+            });
+            let (found, following) = looked.await?;
+            damages.extend(found);
+            next = following.filter(|_| damages.len() <= check::MAX_DAMAGES);
+        }
+        Ok(damages)
     }
 
     async fn close(&self) -> Result<(), StoreError> {
