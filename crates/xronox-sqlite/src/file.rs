@@ -17,7 +17,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig};
 use tokio::sync::oneshot;
 use xronox_store::StoreError;
 
-use crate::{error::storage, schema};
+use crate::{error::storage, network, schema};
 
 /// How long a writer or reader waits for another process.
 const BUSY_LIMIT: Duration = Duration::from_secs(30);
@@ -66,7 +66,7 @@ impl File {
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
         let folder = folder.unwrap_or(Path::new("."));
         make_folder(folder)?;
-        refuse_network(folder)?;
+        network::refuse(folder)?;
         let fresh = !path.exists();
         let connection = connect(path, true)?;
         schema::prepare(&connection, path, database, PAGE_SIZE)?;
@@ -471,7 +471,7 @@ fn max_idle_readers() -> usize {
     })
 }
 
-fn io(message: &str, error: std::io::Error) -> StoreError {
+pub(crate) fn io(message: &str, error: std::io::Error) -> StoreError {
     StoreError::Unavailable {
         message: format!("{message}: {error}"),
         source: Some(error.into()),
@@ -503,68 +503,4 @@ fn sync_folder(folder: &Path) -> Result<(), StoreError> {
     fs::File::open(folder)
         .and_then(|f| f.sync_all())
         .map_err(|e| io(&format!("{} cannot be synced", folder.display()), e))
-}
-
-/// The log's shared memory and locks do not work across a network (SQLite's
-/// documentation, "Write-Ahead Logging": all processes must be on one host).
-#[cfg(target_os = "linux")]
-fn refuse_network(folder: &Path) -> Result<(), StoreError> {
-    let kind = rustix::fs::statfs(folder)
-        .map_err(|e| {
-            io(
-                &format!("{} cannot be examined", folder.display()),
-                e.into(),
-            )
-        })?
-        .f_type;
-    // `f_type` has another width on each architecture.
-    #[allow(
-        clippy::unnecessary_cast,
-        clippy::cast_sign_loss,
-        clippy::cast_possible_truncation
-    )]
-    let name = network_file_system(kind as u32);
-    match name {
-        None => Ok(()),
-        Some(name) => Err(StoreError::Unsupported(format!(
-            "{} is on a network file system ({name}), where the embedded database cannot be kept safely",
-            folder.display()
-        ))),
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn refuse_network(folder: &Path) -> Result<(), StoreError> {
-    tracing::warn!(folder = %folder.display(), "cannot tell whether this is a network file system, where the database would not be safe");
-    Ok(())
-}
-
-/// The network file systems by their numbers in `statfs(2)`.
-#[cfg(any(target_os = "linux", test))]
-fn network_file_system(kind: u32) -> Option<&'static str> {
-    Some(match kind {
-        0x6969 => "NFS",
-        0xff53_4d42 => "CIFS",
-        0xfe53_4d42 => "SMB2",
-        0x517b => "SMB",
-        0x0102_1997 => "9P",
-        0x5346_414f => "AFS",
-        0x00c3_6400 => "Ceph",
-        0x7375_7245 => "Coda",
-        0x0bd0_0bd0 => "Lustre",
-        0x4750_4653 => "GPFS",
-        _ => return None,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn network_file_systems_are_known_by_number() {
-        assert_eq!(network_file_system(0x6969), Some("NFS"));
-        assert_eq!(network_file_system(0xef53), None, "ext4");
-        assert_eq!(network_file_system(0x0102_1994), None, "tmpfs");
-    }
 }

@@ -30,6 +30,7 @@ mod file;
 mod fill;
 mod find;
 mod keys;
+mod network;
 mod read;
 mod row;
 mod schema;
