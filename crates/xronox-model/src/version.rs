@@ -168,6 +168,12 @@ pub struct VersionRow {
 }
 
 impl VersionRow {
+    /// How many bytes of an inline body it has with it.
+    pub fn inline_bytes(&self) -> usize {
+        let inline = self.body.as_ref().and_then(|body| body.inline.as_ref());
+        inline.map_or(0, |bytes| bytes.len())
+    }
+
     /// SHA-256 of the row's canonical form, without what may change later
     /// (`to_cv`, location, encoding, index keys): the link that the record's next row carries.
     pub fn hash(&self) -> Sha256 {

@@ -14,7 +14,7 @@ use xronox_model::{
 };
 use xronox_store::{
     Batch, Bodies, Capabilities, Catalog, CollectionSize, Commit, Cut, Find, Found, Indexes,
-    Marker, Outcome, StoreError, Taken, Which, ruling,
+    Marker, Outcome, PAGE_BYTES, StoreError, Taken, Which, ruling,
 };
 
 use crate::{
@@ -372,7 +372,7 @@ impl Catalog for MongoCatalog {
                 range.insert("$lt", int(next));
             }
             let query = Query::of(doc! { "_id": range }).sorted(doc! { "_id": 1 });
-            let query = query.at_most(limit).with(bodies);
+            let query = query.at_most(limit).with(bodies).up_to_bytes(PAGE_BYTES);
             self.core.rows(&mut session, collection, &query).await
         });
         Ok(rows.await?.into_iter().map(|stored| stored.row).collect())

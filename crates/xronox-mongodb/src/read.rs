@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mongodb::{
     ClientSession,
-    bson::{Document, RawDocumentBuf, doc},
+    bson::{Document, RawBsonRef, RawDocumentBuf, doc},
 };
 use xronox_model::CollectionName;
 use xronox_store::{Bodies, StoreError};
@@ -24,6 +24,8 @@ pub(crate) struct Query {
     pub(crate) sort: Option<Document>,
     pub(crate) limit: Option<usize>,
     pub(crate) bodies: bool,
+    /// The inline body that brings them to so many bytes is the last.
+    pub(crate) page_bytes: Option<usize>,
 }
 
 impl Query {
@@ -44,6 +46,13 @@ impl Query {
     pub(crate) fn at_most(self, limit: usize) -> Self {
         Self {
             limit: Some(limit),
+            ..self
+        }
+    }
+
+    pub(crate) fn up_to_bytes(self, bytes: usize) -> Self {
+        Self {
+            page_bytes: Some(bytes),
             ..self
         }
     }
@@ -101,9 +110,15 @@ impl Core {
             find = find.projection(without_bodies());
         }
         let mut cursor = find.session(&mut *session).await?;
-        let mut out = Vec::new();
-        while cursor.advance(&mut *session).await? {
-            out.push(cursor.current().to_owned());
+        let (mut out, mut held) = (Vec::new(), 0);
+        while query.page_bytes.is_none_or(|most| held < most)
+            && cursor.advance(&mut *session).await?
+        {
+            let document = cursor.current();
+            if let Ok(Some(RawBsonRef::Binary(body))) = document.get("b") {
+                held += body.bytes.len();
+            }
+            out.push(document.to_owned());
         }
         Ok(out)
     }

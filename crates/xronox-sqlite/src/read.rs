@@ -239,10 +239,20 @@ pub(crate) fn rows(
     let p = &collection.tables.prefix;
     let sql = format!("SELECT {COLUMNS} FROM \"{p}_ver\" WHERE cv >= ? ORDER BY cv LIMIT ?");
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    many(db, collection, &sql, (int(from), limit))?
-        .into_iter()
-        .map(|row| with_bodies(db, collection, row, bodies))
-        .collect()
+    let mut rows = many(db, collection, &sql, (int(from), limit))?;
+    if bodies == Bodies::Inline {
+        let (mut held, mut end) = (0, 0);
+        for row in &mut rows {
+            if held >= PAGE_BYTES {
+                break;
+            }
+            inline(db, collection, row)?;
+            held += row.inline_bytes();
+            end += 1;
+        }
+        rows.truncate(end);
+    }
+    Ok(rows)
 }
 
 /// The version that an attempt made, sought from the newest one back.

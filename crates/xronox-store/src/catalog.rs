@@ -11,6 +11,9 @@ use xronox_model::{
 
 use crate::{Capabilities, StoreError};
 
+/// Stored bytes of inline bodies that a page of [`Catalog::rows`] ends with.
+pub const PAGE_BYTES: usize = 8 * 1024 * 1024;
+
 /// The versioned collections of one database.
 ///
 /// A catalog is chosen by intent: each call is one thing the engine wants to
@@ -101,7 +104,12 @@ pub trait Catalog: Send + Sync + fmt::Debug {
         limit: usize,
     ) -> Result<Vec<VersionRow>, StoreError>;
 
-    /// The rows of a collection from `cv` `from` on, in the order of `cv`.
+    /// The rows of a collection from `cv` `from` on, in the order of `cv`; none
+    /// only where there are none.
+    ///
+    /// There are fewer than `limit` at the end, and where they come with
+    /// inline bodies: then the body that brings them to [`PAGE_BYTES`] is the
+    /// last one.
     async fn rows(
         &self,
         collection: &CollectionName,

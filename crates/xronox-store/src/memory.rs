@@ -18,7 +18,7 @@ use xronox_model::{
 
 use crate::{
     Batch, Bodies, Capabilities, Catalog, Clock, CollectionSize, Commit, Cut, Find, Found, Indexes,
-    Marker, Outcome, StoreError, Taken, Which, ruling,
+    Marker, Outcome, PAGE_BYTES, StoreError, Taken, Which, ruling,
 };
 use collection::Collection;
 
@@ -179,10 +179,16 @@ impl Catalog for MemoryCatalog {
         bodies: Bodies,
     ) -> Result<Vec<VersionRow>, StoreError> {
         self.look(collection, |c| {
+            let mut held = 0;
             c.rows
                 .range(from..)
                 .take(limit)
                 .map(|(_, row)| shown(row, bodies))
+                .take_while(|row| {
+                    let room = held < PAGE_BYTES;
+                    held += row.inline_bytes();
+                    room
+                })
                 .collect()
         })
     }

@@ -107,8 +107,7 @@ impl Shared {
                 Arc::clone(&self.database.catalog),
                 self.name.clone(),
                 self.database.settings.write_optimization.batch_size,
-                Arc::clone(&self.database.room),
-                self.database.room_size,
+                self.database.room.clone(),
             )
         })
     }

@@ -270,8 +270,8 @@ pub struct PayloadSettings {
     pub cache_bytes: u64,
     /// Days that a body which no version names is kept at least. Default: 7.
     pub gc_grace_days: u32,
-    /// Bytes of prepared writes that may wait in memory; callers wait for room.
-    /// Default: 64 MiB.
+    /// Bytes of prepared writes that may wait in memory, for their body to be
+    /// put and then for their commit; callers wait for room. Default: 64 MiB.
     pub queue_bytes: u64,
 }
 

@@ -6,11 +6,10 @@ use std::sync::{
 };
 
 use rand::RngCore;
-use tokio::sync::Semaphore;
 use xronox_model::{Attempt, RecordId, database_prefix};
 use xronox_store::{Catalog, Clock, Codec, CompressionSettings, Documents, Payloads, StoreError};
 
-use crate::{Error, ErrorKind, Settings};
+use crate::{Error, ErrorKind, Settings, engine::room::Room};
 
 /// One database of a store, and what this process knows of it.
 #[derive(Debug)]
@@ -23,9 +22,7 @@ pub(crate) struct Database {
     pub(crate) clock: Arc<dyn Clock>,
     /// In front of every payload key.
     pub(crate) prefix: String,
-    /// Room for prepared writes, in KiB.
-    pub(crate) room: Arc<Semaphore>,
-    pub(crate) room_size: usize,
+    pub(crate) room: Room,
     closed: AtomicBool,
 }
 
@@ -44,8 +41,7 @@ impl Database {
                 ..CompressionSettings::default()
             }),
         };
-        let room_size = usize::try_from(settings.payloads.queue_bytes / 1024).unwrap_or(usize::MAX);
-        let room_size = room_size.clamp(1, Semaphore::MAX_PERMITS);
+        let room = Room::new(settings.payloads.queue_bytes);
         let marker = catalog.marker();
         Arc::new(Self {
             prefix: database_prefix("", &marker.database, &marker.id),
@@ -55,8 +51,7 @@ impl Database {
             codec,
             settings,
             clock,
-            room: Arc::new(Semaphore::new(room_size)),
-            room_size,
+            room,
             closed: AtomicBool::new(false),
         })
     }
@@ -73,10 +68,7 @@ impl Database {
     pub(crate) async fn close(&self) -> Result<(), Error> {
         self.closed.store(true, Ordering::Release);
         // Whoever has all the room has seen every queued write answered.
-        let all = u32::try_from(self.room_size).unwrap_or(u32::MAX);
-        let drained = self.room.acquire_many(all).await;
-        self.room.close();
-        drop(drained);
+        self.room.close().await;
         Ok(self.catalog.close().await?)
     }
 

@@ -15,6 +15,7 @@ pub(crate) mod query;
 pub(crate) mod read;
 pub(crate) mod record;
 pub(crate) mod restore;
+pub(crate) mod room;
 pub(crate) mod size;
 pub(crate) mod turns;
 pub(crate) mod verify;

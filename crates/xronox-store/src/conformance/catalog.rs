@@ -66,6 +66,7 @@ macro_rules! catalog_cases {
             every_past_state_can_be_read
             history_goes_both_ways
             rows_come_in_commit_order
+            pages_of_rows_end_by_bytes
             bodies_come_back_as_they_went
             a_deletion_keeps_the_document
             a_restore_brings_back_an_earlier_version

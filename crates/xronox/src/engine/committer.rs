@@ -8,17 +8,19 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
+    sync::{OwnedSemaphorePermit, mpsc, oneshot},
     time::error::Elapsed,
 };
-use xronox_model::{Attempt, CollectionName, RecordId};
-use xronox_store::{Batch, Catalog, Commit, Mutation, NewBody, Outcome, StoreError};
+use xronox_model::{Attempt, Body, CollectionName, RecordId};
+use xronox_store::{Append, Batch, Catalog, Commit, Mutation, NewBody, Outcome, StoreError};
 
-use crate::engine::draft::brief;
+use crate::engine::{draft::brief, room::Room};
 
-/// A batch ends at this many bytes of inline bodies.
-const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
+/// A batch ends at this many bytes of inline bodies, as stored. A body that has
+/// more is a batch of its own.
+pub(crate) const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
 /// Requests that may wait, whatever their size.
 const MAX_WAITING: usize = 16 * 1024;
 /// An object put longer ago than this may be garbage by now: it is put again.
@@ -36,8 +38,8 @@ const OVERHEAD: usize = 512;
 #[derive(Debug)]
 pub(crate) struct Committer {
     queue: mpsc::Sender<Request>,
-    room: Arc<Semaphore>,
-    room_size: usize,
+    room: Room,
+    batch_rows: usize,
 }
 
 /// Mutations that stand next to each other in one batch.
@@ -85,14 +87,14 @@ impl Committer {
         catalog: Arc<dyn Catalog>,
         collection: CollectionName,
         batch_rows: usize,
-        room: Arc<Semaphore>,
-        room_size: usize,
+        room: Room,
     ) -> Self {
         let (queue, requests) = mpsc::channel(MAX_WAITING);
+        let batch_rows = batch_rows.clamp(1, 1000);
         let task = Task {
             catalog,
             collection,
-            batch_rows: batch_rows.clamp(1, 1000),
+            batch_rows,
             requests,
             held: None,
         };
@@ -100,24 +102,31 @@ impl Committer {
         Self {
             queue,
             room,
-            room_size,
+            batch_rows,
         }
     }
 
+    /// How many rows a batch has at most.
+    pub(crate) fn batch_rows(&self) -> usize {
+        self.batch_rows
+    }
+
     /// Queues mutations, waiting for room if need be. Requests are committed
-    /// in the order in which this returns.
+    /// in the order in which this returns, none in parts: whoever sends many
+    /// rows keeps to [`batch_rows`](Self::batch_rows) and [`MAX_BATCH_BYTES`].
     pub(crate) async fn submit(
         &self,
         epoch: u64,
         mutations: Vec<Mutation>,
         put_at: Option<Instant>,
     ) -> Result<Pending, StoreError> {
-        let bytes: usize = mutations.iter().map(bytes_of).sum();
-        // A request larger than all the room waits until it is alone.
-        let kib = (bytes / 1024 + 1).min(self.room_size);
-        let kib = u32::try_from(kib).unwrap_or(u32::MAX);
-        let room = Arc::clone(&self.room).acquire_many_owned(kib).await;
-        let room = room.map_err(|_| StoreError::Closed)?;
+        let sizes = mutations
+            .iter()
+            .map(|mutation| (inline_bytes(mutation), held_bytes(mutation)));
+        let (bytes, held) = sizes.fold((0, 0), |sum, (bytes, held)| {
+            (sum.0 + bytes + OVERHEAD, sum.1 + held + OVERHEAD)
+        });
+        let room = self.room.take(held).await?;
         let (answer, pending) = oneshot::channel();
         let request = Request {
             epoch,
@@ -133,15 +142,29 @@ impl Committer {
     }
 }
 
-fn bytes_of(mutation: &Mutation) -> usize {
-    let body = match mutation {
-        Mutation::Append(append) => match &append.body {
-            NewBody::Given(body) => body.inline.as_ref().map_or(0, bytes::Bytes::len),
-            NewBody::OfNewest | NewBody::OfVersion(_) => 0,
-        },
-        _ => 0,
-    };
-    body + OVERHEAD
+fn given_body(mutation: &Mutation) -> Option<&Body> {
+    match mutation {
+        Mutation::Append(Append {
+            body: NewBody::Given(body),
+            ..
+        }) => Some(body),
+        _ => None,
+    }
+}
+
+/// What it brings into its batch.
+fn inline_bytes(mutation: &Mutation) -> usize {
+    let inline = given_body(mutation).and_then(|body| body.inline.as_ref());
+    inline.map_or(0, Bytes::len)
+}
+
+/// What is kept in memory until it is answered. Whoever has put a body as an
+/// object holds it too, for the case that it has to be put again.
+fn held_bytes(mutation: &Mutation) -> usize {
+    given_body(mutation).map_or(0, |body| match &body.inline {
+        Some(inline) => inline.len(),
+        None => usize::try_from(body.size).unwrap_or(usize::MAX),
+    })
 }
 
 struct Task {

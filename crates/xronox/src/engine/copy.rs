@@ -11,13 +11,13 @@ use crate::{
     Error, ErrorKind, Progress, Xronox,
     collection::Shared,
     database::Database,
-    engine::{prepare::Canonical, progress::Listener, record::parse},
+    engine::{prepare::Canonical, progress::Listener, query::body::handfuls, record::parse},
 };
 
 const WHAT: &str = "copy";
-/// Rows read, with their inline bodies, at a time.
+/// Rows read at a time, fewer if their inline bodies are large.
 const PAGE: usize = 128;
-/// Bodies moved at a time.
+/// Bodies moved at a time; of large ones as many as a stretch has bytes.
 const AHEAD: usize = 8;
 /// A stretch is committed once it has this many rows or bytes of bodies.
 const MAX_ROWS: usize = 1000;
@@ -192,14 +192,16 @@ impl Transfer<'_, '_> {
                     None => break,
                 };
                 let (from, to, indexes) = (self.from, self.to, &indexes);
-                let mut moved = stream::iter(rows)
-                    .map(|row| carry(from, to, indexes, row))
-                    .buffered(AHEAD);
-                while let Some(row) = moved.try_next().await? {
-                    if stretch.add(row) {
-                        self.commit(&mut stretch).await?;
-                        let at = stretch.next;
-                        self.progress.tell(Some(name), at, Some(end));
+                for rows in handfuls(rows, MAX_BYTES) {
+                    let mut moved = stream::iter(rows)
+                        .map(|row| carry(from, to, indexes, row))
+                        .buffered(AHEAD);
+                    while let Some(row) = moved.try_next().await? {
+                        if stretch.add(row) {
+                            self.commit(&mut stretch).await?;
+                            let at = stretch.next;
+                            self.progress.tell(Some(name), at, Some(end));
+                        }
                     }
                 }
             }

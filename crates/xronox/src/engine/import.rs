@@ -20,16 +20,19 @@ use crate::{
     database::Database,
     engine::{
         attribution::{Attribution, attributed},
-        committer::Pending,
+        committer::{MAX_BATCH_BYTES, Pending},
         draft::{Draft, contended, refused},
         prepare::{Canonical, canonical},
     },
 };
 
-/// Records prepared and queued together.
+/// Records prepared and queued together, and bytes of their documents.
 const CHUNK: usize = 250;
-/// Chunks under way at a time.
+const CHUNK_BYTES: usize = 2 * 1024 * 1024;
+const _: () = assert!(CHUNK_BYTES <= MAX_BATCH_BYTES);
+/// Chunks under way at a time, and bytes of their documents.
 const CHUNKS_AHEAD: usize = 4;
+const BYTES_AHEAD: usize = 8 * 1024 * 1024;
 /// Records looked up, and bodies put, at a time.
 const AHEAD: usize = 32;
 /// How often a record is tried again because others were at it too.
@@ -71,7 +74,7 @@ pub struct Import<'a> {
 #[derive(Debug)]
 pub struct Importer<'a> {
     import: Import<'a>,
-    chunk: Vec<Item>,
+    chunk: Chunk,
     /// Keys of records that are queued but not yet committed.
     in_flight: HashMap<String, (RecordId, usize)>,
     waiting: VecDeque<Waiting>,
@@ -186,9 +189,10 @@ impl<'a> Import<'a> {
                 .await
                 .map_err(|e| e.during(&shared.doing("import", None)))?;
         }
+        let chunk = Chunk::new(shared);
         Ok(Importer {
             import: self,
-            chunk: Vec::with_capacity(CHUNK),
+            chunk,
             in_flight: HashMap::new(),
             waiting: VecDeque::new(),
             report: ImportReport::default(),
@@ -220,9 +224,48 @@ struct Target {
     name: Option<String>,
 }
 
+/// What is prepared and queued together.
+#[derive(Debug)]
+struct Chunk {
+    items: Vec<Item>,
+    bytes: usize,
+    most_items: usize,
+}
+
+impl Chunk {
+    fn new(shared: &Shared) -> Self {
+        Self {
+            items: Vec::new(),
+            bytes: 0,
+            most_items: CHUNK.min(shared.committer().batch_rows()),
+        }
+    }
+
+    /// Whether a document of this size is still to be part of it.
+    fn takes(&self, bytes: usize) -> bool {
+        self.items.is_empty()
+            || (self.items.len() < self.most_items && self.bytes + bytes <= CHUNK_BYTES)
+    }
+
+    fn push(&mut self, item: Item) {
+        self.bytes += item.document.bytes.len();
+        self.items.push(item);
+    }
+
+    /// Empties it; gives the items and the bytes of their documents.
+    fn take(&mut self) -> (Vec<Item>, usize) {
+        (
+            std::mem::take(&mut self.items),
+            std::mem::take(&mut self.bytes),
+        )
+    }
+}
+
 /// A chunk that is queued.
 #[derive(Debug)]
 struct Waiting {
+    /// Of its documents.
+    bytes: usize,
     /// That of the indexes it was prepared for.
     epoch: u64,
     items: Vec<(Item, RecordId)>,
@@ -245,11 +288,13 @@ impl Importer<'_> {
             .into_document()
             .and_then(|document| self.item(position, document));
         let item = item.map_err(|e| self.at(e, position))?;
+        let flushed = if self.chunk.takes(item.document.bytes.len()) {
+            Ok(())
+        } else {
+            self.flush().await
+        };
         self.chunk.push(item);
-        if self.chunk.len() == CHUNK {
-            self.flush().await?;
-        }
-        Ok(())
+        flushed
     }
 
     /// What has been committed so far.
@@ -315,13 +360,19 @@ impl Importer<'_> {
         })
     }
 
+    /// Whether the chunk has to wait for those before it.
+    fn is_far_ahead(&self) -> bool {
+        let ahead: usize = self.waiting.iter().map(|waiting| waiting.bytes).sum();
+        self.waiting.len() >= CHUNKS_AHEAD
+            || (!self.waiting.is_empty() && ahead + self.chunk.bytes > BYTES_AHEAD)
+    }
+
     /// Queues the chunk.
     async fn flush(&mut self) -> Result<(), Error> {
-        let chunk = std::mem::take(&mut self.chunk);
-        if chunk.is_empty() {
+        if self.chunk.items.is_empty() {
             return Ok(());
         }
-        while self.waiting.len() >= CHUNKS_AHEAD {
+        while self.is_far_ahead() {
             self.take().await?;
         }
         let shared = std::sync::Arc::clone(&self.import.collection.shared);
@@ -335,6 +386,7 @@ impl Importer<'_> {
         {
             self.take().await?;
         }
+        let (chunk, bytes) = self.chunk.take();
         // A record that is refused here leaves its neighbours alone.
         let mut refused = None;
         let targets = self.targets(chunk, &mut refused).await;
@@ -376,6 +428,7 @@ impl Importer<'_> {
             .submit(indexes.epoch, mutations, put_at)
             .await?;
         self.waiting.push_back(Waiting {
+            bytes,
             epoch: indexes.epoch,
             items,
             names,
@@ -636,7 +689,12 @@ impl<'a> IntoFuture for CreateMany<'a> {
             self.attribution.check()?;
             let mut results = Vec::with_capacity(self.documents.len());
             let mut waiting: VecDeque<(Vec<Placed>, Pending)> = VecDeque::new();
-            let mut documents = self.documents.into_iter().peekable();
+            let most = CHUNK.min(shared.committer().batch_rows());
+            let max_bytes = shared.rules.max_bytes;
+            let documents = self.documents.into_iter();
+            let mut documents = documents
+                .map(|document| canonical(document?, max_bytes))
+                .peekable();
             while documents.peek().is_some() || !waiting.is_empty() {
                 if documents.peek().is_none() || waiting.len() >= CHUNKS_AHEAD {
                     if let Some((items, pending)) = waiting.pop_front() {
@@ -652,7 +710,13 @@ impl<'a> IntoFuture for CreateMany<'a> {
                 let mut items = Vec::with_capacity(CHUNK);
                 let mut put_at = None;
                 let (attribution, indexes) = (&self.attribution, &indexes);
-                let some: Vec<_> = documents.by_ref().take(CHUNK).collect();
+                let (mut some, mut bytes) = (Vec::with_capacity(most), 0);
+                while let Some(document) = documents.next_if(|next| {
+                    bytes += next.as_ref().map_or(0, |next| next.bytes.len());
+                    some.is_empty() || (some.len() < most && bytes <= CHUNK_BYTES)
+                }) {
+                    some.push(document);
+                }
                 let mut prepared = stream::iter(some)
                     .map(|document| shared.prepare_new(document, attribution, indexes))
                     .buffered(AHEAD);
@@ -683,14 +747,14 @@ impl<'a> IntoFuture for CreateMany<'a> {
 impl Shared {
     async fn prepare_new(
         &self,
-        document: Result<Value, Error>,
+        document: Result<Canonical, Error>,
         attribution: &Attribution,
         indexes: &Indexes,
     ) -> Result<(Item, RecordId, Mutation, Option<Instant>), Error> {
         let item = Item {
             position: 0,
             id: None,
-            document: canonical(document?, self.rules.max_bytes)?,
+            document: document?,
             imported: None,
         };
         let id = self.database.new_id();

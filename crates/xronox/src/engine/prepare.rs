@@ -79,6 +79,8 @@ impl Shared {
             (Location::Inline, Some(stored))
         } else {
             let key = item_key(&self.database.prefix, &self.name, id, ov, attempt);
+            // Until it is there; on its way to its commit it takes room anew.
+            let _room = self.database.room.take(stored.len()).await?;
             put_at = Some(Instant::now());
             let payloads = &self.database.payloads;
             (payloads.put(&key, stored, BucketRole::Records).await?, None)

@@ -10,7 +10,11 @@ use futures::{StreamExt, TryStreamExt, future::BoxFuture, stream};
 use xronox_model::{Op, VersionRow};
 use xronox_store::{Bodies, StoreError};
 
-use crate::{Collection, Error, Progress, Xronox, collection::Shared, engine::progress::Listener};
+use crate::{
+    Collection, Error, Progress, Xronox,
+    collection::Shared,
+    engine::{progress::Listener, query::body::handfuls},
+};
 use order::Order;
 use report::Found;
 use row::Checker;
@@ -18,10 +22,11 @@ use row::Checker;
 pub use report::{Damage, Rule, VerifyReport};
 
 const WHAT: &str = "verify";
-/// Rows checked with their bodies in memory.
+/// Rows read at a time, fewer if their inline bodies are large.
 const PAGE: usize = 128;
-/// Rows checked at a time.
+/// Rows checked at a time, and bytes of their documents.
 const AHEAD: usize = 16;
+const BYTES_AHEAD: u64 = 8 * 1024 * 1024;
 
 /// Checks a collection, or all of a store; await it.
 ///
@@ -159,15 +164,17 @@ impl Walk<'_, '_> {
                 self.report.rows += 1;
                 self.report.records += u64::from(newest && row.op != Op::Purge);
             }
-            let mut checked = stream::iter(rows)
-                .map(|row| checker.check(row))
-                .buffered(AHEAD);
-            while let Some(checked) = checked.try_next().await? {
-                order.explain(&checked);
-                self.report.bodies += u64::from(checked.body.is_some());
-                self.report.bytes += checked.body.unwrap_or(0);
-                for damage in checked.damages {
-                    self.report.add(name, damage);
+            for rows in handfuls(rows, BYTES_AHEAD) {
+                let mut checked = stream::iter(rows)
+                    .map(|row| checker.check(row))
+                    .buffered(AHEAD);
+                while let Some(checked) = checked.try_next().await? {
+                    order.explain(&checked);
+                    self.report.bodies += u64::from(checked.body.is_some());
+                    self.report.bytes += checked.body.unwrap_or(0);
+                    for damage in checked.damages {
+                        self.report.add(name, damage);
+                    }
                 }
             }
             if end < u64::MAX {
@@ -205,12 +212,8 @@ impl Walk<'_, '_> {
         loop {
             match catalog.rows(name, *from, limit, bodies).await {
                 Ok(mut rows) => {
-                    let full = rows.len() == limit;
                     rows.retain(|row| row.cv < end);
-                    *from = match rows.last() {
-                        Some(last) if full => last.cv + 1,
-                        _ => end,
-                    };
+                    *from = rows.last().map_or(end, |last| last.cv + 1);
                     return Ok(rows);
                 }
                 Err(StoreError::Corrupt(_)) if limit > 1 => limit /= 2,

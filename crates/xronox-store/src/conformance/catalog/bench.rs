@@ -350,10 +350,17 @@ impl Bench {
 
     /// Every row, with inline bodies.
     pub(super) async fn rows(&self) -> Vec<VersionRow> {
-        self.catalog
-            .rows(&self.name, 0, 100_000, Bodies::Inline)
-            .await
-            .unwrap()
+        let (catalog, name) = (&self.catalog, &self.name);
+        let mut all: Vec<VersionRow> = Vec::new();
+        loop {
+            let from = all.last().map_or(0, |last| last.cv + 1);
+            let page = catalog.rows(name, from, 100_000, Bodies::Inline).await;
+            let page = page.unwrap();
+            if page.is_empty() {
+                return all;
+            }
+            all.extend(page);
+        }
     }
 
     pub(super) async fn holder(&self, key: &UniqueKey) -> Option<String> {

@@ -12,7 +12,8 @@ use super::{
     bench::{Bench, along, bare, body, committed, id, object, refusal, stored, user},
 };
 use crate::{
-    Access, Append, Bodies, CollectionSize, Commit, Cut, NewBody, Outcome, Refusal, Which,
+    Access, Append, Bodies, CollectionSize, Commit, Cut, NewBody, Outcome, PAGE_BYTES, Refusal,
+    Which,
 };
 
 /// Every read of a collection that nobody has written to says so.
@@ -369,6 +370,26 @@ pub async fn rows_come_in_commit_order(subject: &dyn Subject) {
             }
         }
     }
+}
+
+/// A page of rows holds no more inline bodies than it promises.
+pub async fn pages_of_rows_end_by_bytes(subject: &dyn Subject) {
+    let bench = Bench::open(subject).await;
+    let fill = "x".repeat(PAGE_BYTES / 16);
+    for n in 0..20 {
+        let document = json!({ "n": n, "fill": fill });
+        bench.done(bench.create(&format!("r{n}"), &document)).await;
+    }
+    let page = async |from: u64, limit: usize, bodies: Bodies| -> Vec<u64> {
+        let rows = bench.catalog.rows(&bench.name, from, limit, bodies).await;
+        rows.unwrap().iter().map(|row| row.cv).collect()
+    };
+    let range = |cvs: std::ops::Range<u64>| -> Vec<u64> { cvs.collect() };
+    assert_eq!(page(0, 100, Bodies::Inline).await, range(0..16));
+    assert_eq!(page(3, 100, Bodies::Inline).await, range(3..19));
+    assert_eq!(page(7, 100, Bodies::Inline).await, range(7..20));
+    assert_eq!(page(0, 2, Bodies::Inline).await, range(0..2));
+    assert_eq!(page(0, 100, Bodies::Omit).await, range(0..20));
 }
 
 /// Bodies come back byte for byte, up to the largest.

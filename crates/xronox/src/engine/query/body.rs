@@ -12,6 +12,24 @@ pub(crate) const READ_AHEAD: usize = 16;
 /// Inline bodies that one call of the catalog should bring, in bytes.
 const STRETCH_BYTES: usize = 8 * 1024 * 1024;
 
+/// The rows in handfuls whose documents come to no more than so many bytes in
+/// canonical form, wherever they are stored; one that is larger stands alone.
+pub(crate) fn handfuls(rows: Vec<VersionRow>, most_bytes: u64) -> Vec<Vec<VersionRow>> {
+    let (mut handfuls, mut bytes) = (Vec::<Vec<VersionRow>>::new(), 0);
+    for row in rows {
+        let size = row.body.as_ref().map_or(0, |body| body.size);
+        bytes += size;
+        match handfuls.last_mut() {
+            Some(last) if bytes <= most_bytes => last.push(row),
+            _ => {
+                bytes = size;
+                handfuls.push(vec![row]);
+            }
+        }
+    }
+    handfuls
+}
+
 /// The canonical bytes of a row's body, with the row as it is now; `None` if
 /// the version is gone: purged, pruned, or not kept.
 pub(crate) async fn read_body(
@@ -73,9 +91,8 @@ impl Stretch {
     pub(crate) fn saw<'r>(&mut self, rows: impl IntoIterator<Item = &'r VersionRow>) {
         let (mut count, mut bytes) = (0, 0);
         for row in rows {
-            let inline = row.body.as_ref().and_then(|body| body.inline.as_ref());
             count += 1;
-            bytes += inline.map_or(0, Bytes::len);
+            bytes += row.inline_bytes();
         }
         let each = usize::checked_div(bytes, count).unwrap_or(0).max(1);
         self.rows = (self.rows * 2)
