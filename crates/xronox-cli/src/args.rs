@@ -378,6 +378,9 @@ pub(crate) struct Completions {
 }
 
 #[cfg(test)]
+    /// List every body that nothing names, one a line
+    #[arg(long)]
+    pub(crate) list: bool,
 mod tests {
     use clap::CommandFactory;
 

@@ -213,7 +213,7 @@ pub use engine::{
     attribution::IntoActor,
     blame::Blame,
     copy::{Copy, CopyReport},
-    gc::{Gc, GcReport},
+    gc::{Fate, Garbage, Gc, GcReport},
     history::{Changes, History, Version},
     import::{CreateMany, Import, ImportReport, Importer},
     progress::Progress,
@@ -230,7 +230,7 @@ pub use error::{Error, ErrorKind};
 pub use input::{IntoDocument, IntoId, IntoMoment, IntoPath, Moment};
 pub use store::{Components, Xronox};
 pub use xronox_model::{
-    Attempt, CollectionName, Direction, Identity, Include, Op, PatchOp, Path, Projection, RecordId,
-    Sha256, Timestamp, json,
+    Attempt, BucketRole, CollectionName, Direction, Identity, Include, Op, PatchOp, Path,
+    Projection, RecordId, Sha256, Timestamp, json,
 };
 pub use xronox_store::{ConnectionError, Credentials, PerRole, Provider, Secret, SpaceConnection};

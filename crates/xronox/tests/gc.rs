@@ -12,7 +12,7 @@ use object_store::{ObjectStore, ObjectStoreExt, memory::InMemory, path::Path};
 use serde_json::json;
 use support::{Dice, stores};
 use tempfile::TempDir;
-use xronox::{Collection, Components, Moment, RecordId, Settings, Xronox};
+use xronox::{Collection, Components, Fate, Moment, RecordId, Settings, Xronox};
 use xronox_model::BucketRole;
 use xronox_sqlite::SqliteCatalog;
 use xronox_store::{
@@ -162,18 +162,24 @@ async fn an_orphan_goes_after_two_runs_and_a_grace() {
         assert!(dry.dry_run);
         // A dry run leaves no note.
         parts.wait(8 * DAY);
-        let mut told = 0;
+        let (mut told, mut garbage) = (0, Vec::new());
         let first = xronox
             .gc()
             .on_progress(|progress| told = progress.done)
+            .on_garbage(|object| garbage.push((object.key, object.bytes, object.fate)))
             .await
             .unwrap();
         assert_eq!((first.noted, first.deleted), (1, 0));
         assert_eq!(told, 5);
+        assert_eq!(garbage, [(orphan.clone(), 7, Fate::Noted)]);
         assert_eq!(parts.keys().await, all);
 
         parts.wait(6 * DAY);
-        let early = xronox.gc().await.unwrap();
+        let early = xronox
+            .gc()
+            .on_garbage(|object| assert_eq!(object.fate, Fate::Waiting))
+            .await
+            .unwrap();
         assert_eq!((early.unnamed, early.noted, early.deleted), (1, 0, 0));
         parts.wait(DAY);
         let foreseen = xronox.gc().dry_run().await.unwrap();

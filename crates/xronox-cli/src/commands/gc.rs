@@ -1,14 +1,14 @@
 //! `xronox gc`
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
-use xronox::{GcReport, Progress};
+use xronox::{Fate, Garbage, GcReport, Progress};
 
 use crate::{
     args::Gc,
     context::Context,
     exit::{Exit, Failure},
-    output::{bytes, counted},
+    output::{Output, bytes, counted},
 };
 
 const DAY: Duration = Duration::from_hours(24);
@@ -16,9 +16,19 @@ const DAY: Duration = Duration::from_hours(24);
 pub(super) async fn run(args: Gc, cx: &mut Context) -> Result<Exit, Failure> {
     let store = cx.store().await?;
     let bar = cx.notices.things(None);
+    let Context { out, .. } = cx;
+    let mut listed = Ok(());
     let mut gc = store
         .gc()
         .on_progress(|progress: Progress| bar.set_position(progress.done));
+    if args.list {
+        // A reader that is gone stops the list, not the collection.
+        gc = gc.on_garbage(|garbage| {
+            if listed.is_ok() {
+                listed = bar.suspend(|| tell(out, &garbage));
+            }
+        });
+    }
     if args.dry_run {
         gc = gc.dry_run();
     }
@@ -27,8 +37,33 @@ pub(super) async fn run(args: Gc, cx: &mut Context) -> Result<Exit, Failure> {
     }
     let report = gc.await;
     bar.finish_and_clear();
-    print(cx, &report?)?;
+    let report = report?;
+    listed?;
+    print(cx, &report)?;
     Ok(Exit::Done)
+}
+
+fn tell(out: &mut Output, garbage: &Garbage) -> io::Result<()> {
+    if out.json {
+        return out.value(garbage);
+    }
+    let Garbage {
+        key,
+        bytes: size,
+        put_at,
+        fate,
+        ..
+    } = garbage;
+    let fate = match fate {
+        Fate::Noted => "noted",
+        Fate::Waiting => "waiting",
+        Fate::Deleted => "deleted",
+        _ => "unnamed",
+    };
+    out.line(format_args!(
+        "{fate:<7}  {put_at}  {:>10}  {key}",
+        bytes(*size)
+    ))
 }
 
 fn print(cx: &mut Context, report: &GcReport) -> Result<(), Failure> {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use insta::assert_snapshot;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::store::{Store, lines, only};
 
@@ -122,4 +122,60 @@ fn garbage_goes_when_it_has_been_noted_long_enough() {
     let found = (&report["listed"], &report["deleted"], &report["dryRun"]);
     assert_eq!(found, (&json!(1), &json!(0), &json!(true)));
     assert_eq!(store.one(&["get", "orders", "a"])["_system"]["ov"], 0);
+}
+
+#[test]
+fn garbage_is_listed() {
+    let store = Store::new();
+    store.put("orders", "a", &json!({"text": "x".repeat(100_000)}));
+    let objects = files(&store.path().join("xronox-data/objects"));
+    let named = objects[0].to_str().unwrap();
+    let mut stray: Vec<String> = ["b", "c"]
+        .map(|id| named.replace("/orders/a/", &format!("/orders/{id}/")))
+        .into();
+    for path in &stray {
+        let path = Path::new(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "left behind").unwrap();
+    }
+    // Keys begin below the bucket.
+    for path in &mut stray {
+        *path = path.split_once("/records/").unwrap().1.to_owned();
+    }
+    let list = ["gc", "--list", "--grace-days", "0"];
+    let keys_and_fates = |lines: &[Value]| -> Vec<(String, String)> {
+        let text = |line: &Value, name: &str| line[name].as_str().unwrap().to_owned();
+        let (report, garbage) = lines.split_last().unwrap();
+        assert_eq!(
+            (&report["listed"], &report["unnamed"]),
+            (&json!(3), &json!(2))
+        );
+        assert!(
+            garbage
+                .iter()
+                .all(|line| line["bytes"] == 11 && line["role"] == "records")
+        );
+        let mut found: Vec<_> = garbage
+            .iter()
+            .map(|line| (text(line, "key"), text(line, "fate")))
+            .collect();
+        found.sort();
+        found
+    };
+    let expected = |fate: &str| -> Vec<(String, String)> {
+        stray
+            .iter()
+            .map(|key| (key.clone(), fate.to_owned()))
+            .collect()
+    };
+    let dry = [&list[..], &["--dry-run"]].concat();
+    assert_eq!(keys_and_fates(&store.json(&dry)), expected("noted"));
+    assert_eq!(keys_and_fates(&store.json(&list)), expected("noted"));
+    let text = store.text(&dry);
+    assert!(
+        text.lines().nth(1).unwrap().starts_with("deleted  20"),
+        "{text}"
+    );
+    assert_eq!(keys_and_fates(&store.json(&list)), expected("deleted"));
+    assert_eq!(store.json(&list).len(), 1);
 }

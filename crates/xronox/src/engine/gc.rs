@@ -43,6 +43,39 @@ pub struct Gc<'a> {
     dry_run: bool,
     grace: Duration,
     progress: Listener<'a>,
+    garbage: Listener<'a, Garbage>,
+}
+
+/// An object that no version names, as a garbage collection met it.
+///
+/// As JSON `{ role, key, bytes, putAt, fate }`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Garbage {
+    /// The bucket that it is in.
+    pub role: BucketRole,
+    /// Its key there.
+    pub key: String,
+    /// Its length, as stored.
+    pub bytes: u64,
+    /// When it was put, by the store's clock.
+    pub put_at: Timestamp,
+    /// What became of it; in a dry run, what would.
+    pub fate: Fate,
+}
+
+/// What became of an object that no version names. As JSON in lower case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Fate {
+    /// It was unnamed for the first time, and noted.
+    Noted,
+    /// It was noted before, but not a grace period ago.
+    Waiting,
+    /// It was deleted.
+    Deleted,
 }
 
 /// What a garbage collection found and did.
@@ -93,6 +126,7 @@ impl Xronox {
             dry_run: false,
             grace: Duration::from_secs(days * 24 * 60 * 60),
             progress: Listener::default(),
+            garbage: Listener::default(),
         }
     }
 }
@@ -111,6 +145,13 @@ impl<'a> Gc<'a> {
     /// may be deleted: only for when nobody writes.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
+        self
+    }
+
+    /// Calls this with each object that no version names, but for those so
+    /// young that one may yet.
+    pub fn on_garbage(mut self, listen: impl FnMut(Garbage) + Send + 'a) -> Self {
+        self.garbage = Listener::new(listen);
         self
     }
 
@@ -143,6 +184,7 @@ impl<'a> IntoFuture for Gc<'a> {
                 grace: self.grace,
                 dry_run: self.dry_run,
                 progress: self.progress,
+                garbage: self.garbage,
                 report: &mut report,
             };
             for role in roles(home) {
@@ -183,6 +225,7 @@ struct Sweep<'a, 'l> {
     grace: Duration,
     dry_run: bool,
     progress: Listener<'l>,
+    garbage: Listener<'l, Garbage>,
     report: &'a mut GcReport,
 }
 
@@ -240,17 +283,30 @@ impl Sweep<'_, '_> {
             }
             self.report.unnamed += 1;
             self.report.unnamed_bytes += object.size;
-            match note {
-                None => to_note.push(Note::new(role, &object, now)),
-                Some(note) if note.first_seen <= before(now, self.grace) => {
-                    if self.delete(space, role, &object).await? {
-                        self.report.deleted += 1;
-                        self.report.deleted_bytes += object.size;
-                    }
-                    to_forget.push(note.clone());
+            let fate = match note {
+                None => {
+                    to_note.push(Note::new(role, &object, now));
+                    Fate::Noted
                 }
-                Some(_) => {}
-            }
+                Some(note) if note.first_seen <= before(now, self.grace) => {
+                    to_forget.push(note.clone());
+                    // Somebody may have named it just now.
+                    if !self.delete(space, role, &object).await? {
+                        continue;
+                    }
+                    self.report.deleted += 1;
+                    self.report.deleted_bytes += object.size;
+                    Fate::Deleted
+                }
+                Some(_) => Fate::Waiting,
+            };
+            self.garbage.hear(|| Garbage {
+                role,
+                key: object.key,
+                bytes: object.size,
+                put_at: object.last_modified,
+                fate,
+            });
         }
         self.report.noted += to_note.len() as u64;
         if self.dry_run {

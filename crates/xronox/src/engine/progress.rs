@@ -22,31 +22,42 @@ pub struct Progress {
 }
 
 /// Who wants to know, if anybody.
-#[derive(Default)]
-pub(crate) struct Listener<'a>(Option<Box<dyn FnMut(Progress) + Send + 'a>>);
+pub(crate) struct Listener<'a, T = Progress>(Option<Box<dyn FnMut(T) + Send + 'a>>);
 
-impl<'a> Listener<'a> {
-    pub(crate) fn new(listen: impl FnMut(Progress) + Send + 'a) -> Self {
+impl<T> Default for Listener<'_, T> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<'a, T> Listener<'a, T> {
+    pub(crate) fn new(listen: impl FnMut(T) + Send + 'a) -> Self {
         Self(Some(Box::new(listen)))
     }
 
+    pub(crate) fn hear(&mut self, make: impl FnOnce() -> T) {
+        if let Some(listen) = &mut self.0 {
+            listen(make());
+        }
+    }
+}
+
+impl Listener<'_> {
     pub(crate) fn tell(
         &mut self,
         collection: Option<&CollectionName>,
         done: u64,
         total: Option<u64>,
     ) {
-        if let Some(listen) = &mut self.0 {
-            listen(Progress {
-                collection: collection.cloned(),
-                done,
-                total,
-            });
-        }
+        self.hear(|| Progress {
+            collection: collection.cloned(),
+            done,
+            total,
+        });
     }
 }
 
-impl fmt::Debug for Listener<'_> {
+impl<T> fmt::Debug for Listener<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Listener").field(&self.0.is_some()).finish()
     }
