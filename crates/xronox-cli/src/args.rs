@@ -77,6 +77,8 @@ pub(crate) enum Command {
     Restore(Restore),
     /// Delete a record; its history stays
     Delete(Delete),
+    /// Index fields that queries filter and sort by, or list the indexes
+    Index(Index),
     /// List the commits of a collection
     Changes(Changes),
     /// Copy a store into another one, with all its history
@@ -335,6 +337,22 @@ pub(crate) struct Delete {
     pub(crate) attribution: Attribution,
 }
 
+/// Makes an index of each field and waits until it is filled, or lists the
+/// indexes of the collection. A field of a small collection is indexed when it
+/// is first filtered or sorted by; a large one takes this command.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Index {
+    pub(crate) collection: String,
+    /// The fields, such as total or address.city; without any, the indexes are
+    /// listed
+    #[arg(value_name = "FIELD")]
+    pub(crate) fields: Vec<Path>,
+    /// Make the fields together a unique key: no two records may agree in all
+    /// of them
+    #[arg(long, requires = "fields")]
+    pub(crate) unique: bool,
+}
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Changes {
     pub(crate) collection: String,
@@ -360,6 +378,9 @@ pub(crate) struct Gc {
     /// Only say what would be deleted
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// List every body that nothing names, one a line
+    #[arg(long)]
+    pub(crate) list: bool,
     /// Delete what was found unnamed at least so many days ago; 0 only when
     /// nobody writes [default: 7]
     #[arg(long, value_name = "DAYS")]
@@ -378,9 +399,6 @@ pub(crate) struct Completions {
 }
 
 #[cfg(test)]
-    /// List every body that nothing names, one a line
-    #[arg(long)]
-    pub(crate) list: bool,
 mod tests {
     use clap::CommandFactory;
 

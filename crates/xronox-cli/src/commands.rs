@@ -12,6 +12,7 @@ mod find;
 mod gc;
 mod get;
 mod import;
+mod index;
 mod init;
 mod log;
 mod put;
@@ -53,6 +54,7 @@ pub(crate) fn run(command: Command, cx: &mut Context) -> BoxFuture<'_, Result<Ex
                 Command::Diff(args) => diff::run(args, cx).await,
                 Command::Blame(args) => blame::run(args, cx).await,
                 Command::Delete(args) => delete::run(args, cx).await,
+                Command::Index(args) => index::run(args, cx).await,
                 Command::Changes(args) => changes::run(args, cx).await,
                 Command::Verify(args) => verify::run(args, cx).await,
                 Command::Gc(args) => gc::run(args, cx).await,
@@ -104,4 +106,14 @@ fn print_written(out: &mut Output, collection: &str, written: &Written) -> Resul
 fn brief_sum(version: &Version) -> String {
     let sum = version.sha256.map(|sum| sum.to_string());
     sum.map_or_else(String::new, |sum| sum.chars().take(12).collect())
+}
+
+/// A word as a shell reads it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=./:,".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use xronox_model::{Attempt, CollectionName, Invalid, RecordId};
+use xronox_model::{Attempt, CollectionName, Invalid, Path, RecordId};
 use xronox_store::StoreError;
 
 /// What went wrong, with a [kind](ErrorKind) to branch on.
@@ -15,6 +15,7 @@ pub struct Error {
     kind: ErrorKind,
     message: String,
     position: Option<u64>,
+    unindexed: Vec<Path>,
     #[source]
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
@@ -92,6 +93,7 @@ impl Error {
             kind,
             message: message.into(),
             position: None,
+            unindexed: Vec::new(),
             source: None,
         }
     }
@@ -102,6 +104,7 @@ impl Error {
             kind: kind_of(&error),
             message: error.to_string(),
             position: None,
+            unindexed: Vec::new(),
             source: Some(Box::new(error)),
         }
     }
@@ -122,6 +125,20 @@ impl Error {
     /// from 1 in the order in which they were added.
     pub fn position(&self) -> Option<u64> {
         self.position
+    }
+
+    /// The same, of a query that would not be refused if these fields had
+    /// indexes.
+    pub(crate) fn lacking_indexes(mut self, of: Vec<Path>) -> Self {
+        self.unindexed = of;
+        self
+    }
+
+    /// The fields that need an index
+    /// ([`ensure_index`](crate::Collection::ensure_index)) for the query not to
+    /// be refused; none if that is not what was wrong.
+    pub fn unindexed(&self) -> &[Path] {
+        &self.unindexed
     }
 
     /// The same, of one version of many.
@@ -149,6 +166,7 @@ impl From<Invalid> for Error {
             kind: ErrorKind::Invalid,
             message: invalid.to_string(),
             position: None,
+            unindexed: Vec::new(),
             source: Some(Box::new(invalid)),
         }
     }
@@ -160,6 +178,7 @@ impl From<xronox_model::json::JsonError> for Error {
             kind: ErrorKind::Invalid,
             message: error.to_string(),
             position: None,
+            unindexed: Vec::new(),
             source: Some(Box::new(error)),
         }
     }
@@ -171,6 +190,7 @@ impl From<StoreError> for Error {
             kind: kind_of(&error),
             message: error.to_string(),
             position: None,
+            unindexed: Vec::new(),
             source: Some(Box::new(error)),
         }
     }

@@ -221,6 +221,7 @@ pub use engine::{
     read::Get,
     record::Record,
     restore::{Listed, RestoreCollection, RestoreJob, RestoreObject, RestoreReport},
+    indexes::{EnsureIndex, IndexInfo},
     size::Size,
     verify::{Damage, Rule, Verify, VerifyReport},
     write::{Change, Create, Delete},

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
-use xronox::{Projection, Record};
+use xronox::{Error, Projection, Record};
 
-use super::parse;
+use super::{parse, quoted};
 use crate::{
     args::Find,
     context::Context,
@@ -44,7 +44,9 @@ pub(super) async fn run(args: Find, cx: &mut Context) -> Result<Exit, Failure> {
         if let Some(fields) = &fields {
             query = query.project(projection(fields)?);
         }
-        let page = query.await?;
+        let page = query
+            .await
+            .map_err(|error| hinted(error, &args.collection))?;
         left = left.saturating_sub(page.items.len() as u64);
         cv = page.cv.or(cv);
         after = page.cursor.map(|cursor| cursor.to_string());
@@ -65,6 +67,21 @@ pub(super) async fn run(args: Find, cx: &mut Context) -> Result<Exit, Failure> {
     cx.out.flush()?;
     remark(cx, found.len(), cv, after);
     Ok(Exit::Done)
+}
+
+/// The failure of a query, and the command that would make it succeed.
+fn hinted(error: Error, collection: &str) -> Failure {
+    let fields: Vec<String> = error
+        .unindexed()
+        .iter()
+        .map(|field| quoted(&field.to_string()))
+        .collect();
+    let failure = Failure::from(error);
+    if fields.is_empty() {
+        return failure;
+    }
+    let fields = fields.join(" ");
+    failure.with(&format!(": xronox index {collection} {fields}"))
 }
 
 /// The filter that an option asks for.

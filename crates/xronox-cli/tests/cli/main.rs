@@ -8,6 +8,7 @@ mod demo;
 mod errors;
 mod history;
 mod import;
+mod index;
 mod interrupt;
 mod past;
 mod records;

@@ -9,6 +9,7 @@ mod maker;
 
 use std::{
     collections::BTreeSet,
+    future::IntoFuture,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -16,12 +17,16 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures::future::BoxFuture;
 use parking_lot::Mutex;
+use serde::Serialize;
 use xronox_model::{IndexSpec, Invalid, Path, alias_of};
 use xronox_store::{Index, Indexes, ruling::always_indexed};
 
 use self::maker::Maker;
-use crate::{Collection, Error, IntoPath, collection::Shared};
+use crate::{
+    Collection, Error, IntoPath, Progress, collection::Shared, engine::progress::Listener,
+};
 
 /// So many indexes of one field a collection may have before queries stop
 /// adding to them, or fewer where the catalog has no room for them.
@@ -135,6 +140,29 @@ pub(crate) fn serves(indexes: &Indexes, field: &Path) -> bool {
     always_indexed(field) || indexes.of_field(field).is_some_and(|index| index.ready)
 }
 
+/// Makes an index; await it.
+#[derive(Debug)]
+#[must_use = "no index is made until it is awaited"]
+pub struct EnsureIndex<'a> {
+    collection: &'a Collection,
+    what: &'static str,
+    spec: Result<IndexSpec, Error>,
+    progress: Listener<'a>,
+}
+
+/// An index of a collection. As JSON `{ fields, unique, ready }`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct IndexInfo {
+    /// Its fields: one, or those that are unique together.
+    pub fields: Vec<Path>,
+    /// Whether no two live records may agree in all of them.
+    pub unique: bool,
+    /// Whether it is filled. One that is not is left by who began with it, or
+    /// still being made.
+    pub ready: bool,
+}
+
 impl Collection {
     /// Makes an index of a property, such as `address.city`, and waits until
     /// it is filled. An index that is there already is left as it is; a
@@ -148,13 +176,13 @@ impl Collection {
     /// [`Invalid`](crate::ErrorKind::Invalid) if the path is none,
     /// [`Corrupt`](crate::ErrorKind::Corrupt) if a stored document is damaged,
     /// [`Unavailable`](crate::ErrorKind::Unavailable).
-    pub async fn ensure_index(&self, path: impl IntoPath) -> Result<(), Error> {
-        let doing = self.shared.doing("ensure_index", None);
-        let made = async {
-            let spec = IndexSpec::field(path.into_path()?);
-            self.shared.ensure_index(&spec).await
-        };
-        made.await.map_err(|e| e.during(&doing))
+    pub fn ensure_index(&self, path: impl IntoPath) -> EnsureIndex<'_> {
+        EnsureIndex {
+            collection: self,
+            what: "ensure_index",
+            spec: path.into_path().map(IndexSpec::field),
+            progress: Listener::default(),
+        }
     }
 
     /// Makes these properties together a unique key, and waits until every
@@ -167,18 +195,64 @@ impl Collection {
     /// two live ones share a key (there is no such index then),
     /// [`Invalid`](crate::ErrorKind::Invalid) if one of the fields holds an array
     /// somewhere or is too long, and as [`ensure_index`](Self::ensure_index).
-    pub async fn ensure_unique<I>(&self, paths: I) -> Result<(), Error>
+    pub fn ensure_unique<I>(&self, paths: I) -> EnsureIndex<'_>
     where
         I: IntoIterator,
         I::Item: IntoPath,
     {
-        let doing = self.shared.doing("ensure_unique", None);
         let fields: Result<Vec<Path>, Error> = paths.into_iter().map(IntoPath::into_path).collect();
-        let made = async {
-            let spec = IndexSpec::unique(fields?);
-            self.shared.ensure_index(&spec).await
+        EnsureIndex {
+            collection: self,
+            what: "ensure_unique",
+            spec: fields.map(IndexSpec::unique),
+            progress: Listener::default(),
+        }
+    }
+
+    /// The indexes of the collection, by name, but for those that every
+    /// collection has.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`](crate::ErrorKind::Unavailable),
+    /// [`Closed`](crate::ErrorKind::Closed).
+    pub async fn indexes(&self) -> Result<Vec<IndexInfo>, Error> {
+        let shared = &self.shared;
+        let indexes = shared.database.catalog.indexes(&shared.name).await;
+        let indexes = indexes.map_err(|e| Error::from(e).during(&shared.doing("indexes", None)))?;
+        let described = |index: Index| IndexInfo {
+            fields: index.spec.fields,
+            unique: index.spec.unique,
+            ready: index.ready,
         };
-        made.await.map_err(|e| e.during(&doing))
+        Ok(indexes.list.into_iter().map(described).collect())
+    }
+}
+
+impl<'a> EnsureIndex<'a> {
+    /// Calls this now and then, with the number of commits that are gone
+    /// through and how many there are; for a unique key with the number of
+    /// records alone.
+    pub fn on_progress(mut self, listen: impl FnMut(Progress) + Send + 'a) -> Self {
+        self.progress = Listener::new(listen);
+        self
+    }
+}
+
+impl<'a> IntoFuture for EnsureIndex<'a> {
+    type Output = Result<(), Error>;
+    type IntoFuture = BoxFuture<'a, Self::Output>;
+
+    fn into_future(mut self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let shared = &self.collection.shared;
+            let made = async {
+                let spec = self.spec?;
+                shared.make_index(&spec, &mut self.progress).await
+            };
+            made.await
+                .map_err(|e| e.during(&shared.doing(self.what, None)))
+        })
     }
 }
 
@@ -239,7 +313,7 @@ impl Shared {
         self.indexes.0.remember(indexes);
         // What is not yet checked to be unique must not be relied on to be.
         for spec in uniques {
-            maker.make_unique(spec).await?;
+            maker.make_unique(spec, &mut Listener::default()).await?;
         }
         maker.make_by_and_by(fields).await?;
         self.indexes.0.declared.store(true, Ordering::Release);
@@ -251,6 +325,10 @@ impl Shared {
 
     /// Makes an index, unless it is there already.
     pub(crate) async fn ensure_index(&self, spec: &IndexSpec) -> Result<(), Error> {
+        self.make_index(spec, &mut Listener::default()).await
+    }
+
+    async fn make_index(&self, spec: &IndexSpec, progress: &mut Listener<'_>) -> Result<(), Error> {
         if matches!(wanted(spec)?, Wanted::Always) {
             return Ok(());
         }
@@ -260,14 +338,14 @@ impl Shared {
         }
         let maker = self.maker();
         if spec.unique {
-            return maker.make_unique(spec).await;
+            return maker.make_unique(spec, progress).await;
         }
         self.indexes
             .0
             .given_up
             .lock()
             .retain(|field| !spec.fields.contains(field));
-        maker.make(&spec.fields).await
+        maker.make(&spec.fields, progress).await
     }
 
     /// The indexes for a query that filters or sorts by these fields: those

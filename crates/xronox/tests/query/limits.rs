@@ -34,6 +34,7 @@ async fn a_scan_ends_at_its_bound() {
         let none = things.query(json!({ "u": -1 })).await.unwrap_err();
         assert_eq!(none.kind(), &ErrorKind::Invalid);
         assert!(none.to_string().contains("queries.maxScanned"), "{none}");
+        assert_eq!(none.unindexed(), ["u".parse().unwrap()]);
         let sorted = things
             .query(json!({}))
             .sort("u", Direction::Ascending)

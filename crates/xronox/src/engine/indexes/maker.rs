@@ -15,6 +15,7 @@ use crate::{
     Error, ErrorKind,
     database::Database,
     engine::{
+        progress::Listener,
         query::body::{READ_AHEAD, Stretch, read_body},
         record::parse,
     },
@@ -49,7 +50,7 @@ impl Maker {
         }
         let newest = self.database.catalog.newest(&self.name).await?;
         if newest.is_none_or(|newest| newest.cv < MAX_WAITED_FOR) {
-            let made = self.make(&fields).await;
+            let made = self.make(&fields, &mut Listener::default()).await;
             return made.or_else(|error| self.give_up(&fields, error));
         }
         let begun: Vec<Path> = {
@@ -64,7 +65,7 @@ impl Maker {
         }
         let maker = self.clone();
         tokio::spawn(async move {
-            let made = maker.make(&begun).await;
+            let made = maker.make(&begun, &mut Listener::default()).await;
             if let Err(error) = made.or_else(|error| maker.give_up(&begun, error)) {
                 tracing::debug!(collection = %maker.name, %error, "an index is left for later");
             }
@@ -87,7 +88,11 @@ impl Maker {
     }
 
     /// Declares, fills and opens the indexes of these fields.
-    pub(super) async fn make(&self, fields: &[Path]) -> Result<(), Error> {
+    pub(super) async fn make(
+        &self,
+        fields: &[Path],
+        progress: &mut Listener<'_>,
+    ) -> Result<(), Error> {
         let _turn = self.state.making.lock().await;
         let catalog = &self.database.catalog;
         let mut indexes = self.fresh().await?;
@@ -104,7 +109,7 @@ impl Maker {
         if lacking.is_empty() {
             return Ok(());
         }
-        self.fill(&lacking).await?;
+        self.fill(&lacking, progress).await?;
         for field in lacking {
             let name = IndexSpec::field(field).name();
             let indexes = catalog.index_ready(&self.name, &name).await?;
@@ -115,7 +120,7 @@ impl Maker {
 
     /// Adds keys to the rows from before the indexes were declared, in the
     /// order of the commits.
-    async fn fill(&self, fields: &[Path]) -> Result<(), Error> {
+    async fn fill(&self, fields: &[Path], progress: &mut Listener<'_>) -> Result<(), Error> {
         let catalog = &self.database.catalog;
         let Some(until) = catalog.newest(&self.name).await?.map(|newest| newest.cv) else {
             return Ok(());
@@ -140,6 +145,7 @@ impl Maker {
                 }
             }
             self.hand_over(&mut gathered, fields).await?;
+            progress.tell(Some(&self.name), from.min(until + 1), Some(until + 1));
             tokio::task::yield_now().await;
         }
         Ok(())
@@ -195,7 +201,11 @@ impl Maker {
     }
 
     /// Declares, fills and opens a unique index.
-    pub(super) async fn make_unique(&self, spec: &IndexSpec) -> Result<(), Error> {
+    pub(super) async fn make_unique(
+        &self,
+        spec: &IndexSpec,
+        progress: &mut Listener<'_>,
+    ) -> Result<(), Error> {
         let _turn = self.state.making.lock().await;
         let catalog = &self.database.catalog;
         let name = spec.name();
@@ -211,7 +221,7 @@ impl Maker {
                 return Ok(());
             }
             tries += 1;
-            let made = match self.reserve(spec).await {
+            let made = match self.reserve(spec, progress).await {
                 Ok(()) => catalog
                     .index_ready(&self.name, &name)
                     .await
@@ -238,10 +248,10 @@ impl Maker {
     }
 
     /// Gives every live record its unique key.
-    async fn reserve(&self, spec: &IndexSpec) -> Result<(), Failure> {
+    async fn reserve(&self, spec: &IndexSpec, progress: &mut Listener<'_>) -> Result<(), Failure> {
         let catalog = &self.database.catalog;
         let mut stretch = Stretch::starting(64, 500);
-        let mut after = None;
+        let (mut after, mut done) = (None, 0);
         loop {
             let find = Find {
                 cut: None,
@@ -257,6 +267,7 @@ impl Maker {
                 .await
                 .map_err(Failure::Store)?;
             stretch.saw(found.rows.iter().map(|(_, row)| row));
+            done += found.rows.len() as u64;
             let rows = found
                 .rows
                 .into_iter()
@@ -273,6 +284,7 @@ impl Maker {
             if let Some(taken) = taken.into_iter().next() {
                 return Err(Failure::Impossible(not_unique(spec, &taken)));
             }
+            progress.tell(Some(&self.name), done, None);
             after = found.next;
             if after.is_none() {
                 return Ok(());

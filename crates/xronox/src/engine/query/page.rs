@@ -67,6 +67,7 @@ pub(super) struct Tally<'p, 'a> {
     search: &'p Search<'a>,
     pub(super) scanned: u64,
     most: Option<u64>,
+    unindexed: Vec<Path>,
     pub(super) cv: Option<u64>,
 }
 
@@ -76,6 +77,7 @@ impl<'p, 'a> Tally<'p, 'a> {
             search,
             scanned: 0,
             most: None,
+            unindexed: Vec::new(),
             cv: None,
         }
     }
@@ -91,12 +93,13 @@ impl<'p, 'a> Tally<'p, 'a> {
         indexes: &xronox_store::Indexes,
     ) -> Result<(), Error> {
         let settings = &self.search.shared.database.settings.queries;
-        let unindexed = fields.into_iter().find(|field| !serves(indexes, field));
-        self.most = match (unindexed, settings.unindexed) {
+        let unindexed = fields.into_iter().filter(|field| !serves(indexes, field));
+        self.unindexed = unindexed.collect();
+        self.most = match (self.unindexed.first(), settings.unindexed) {
             (None, _) => None,
             (Some(_), Unindexed::Scan) => Some(settings.max_scanned),
             (Some(field), Unindexed::Error) => {
-                return Err(match indexes.of_field(&field) {
+                return Err(match indexes.of_field(field) {
                     Some(_) => Error::new(
                         ErrorKind::Unavailable,
                         format!("the index of `{field}` is being built; try again later"),
@@ -104,7 +107,8 @@ impl<'p, 'a> Tally<'p, 'a> {
                     None => Error::new(
                         ErrorKind::Invalid,
                         format!("`{field}` has no index, and `queries.unindexed` is \"error\""),
-                    ),
+                    )
+                    .lacking_indexes(self.unindexed.clone()),
                 });
             }
         };
@@ -127,7 +131,8 @@ impl<'p, 'a> Tally<'p, 'a> {
                     "looked at more than {most} records without an index (`queries.maxScanned`); \
                      index what the query filters and sorts by"
                 ),
-            )),
+            )
+            .lacking_indexes(self.unindexed.clone())),
             _ => Ok(()),
         }
     }
