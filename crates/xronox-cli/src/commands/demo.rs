@@ -141,7 +141,7 @@ pub(super) async fn run(args: Demo, cx: &mut Context) -> Result<Exit, Failure> {
     let told = tell(cx).await;
     let closed = cx.close().await;
     env::set_current_dir(&home)?;
-    told?;
+    let told = told?;
     closed?;
     let kept = keep(args.keep, cx, folder);
     if let Some((place, files)) = kept {
@@ -157,7 +157,7 @@ pub(super) async fn run(args: Demo, cx: &mut Context) -> Result<Exit, Failure> {
             )?;
         }
     }
-    Ok(Exit::Done)
+    Ok(told)
 }
 
 /// Whether the store that the command line names is in use already: a folder
@@ -172,7 +172,8 @@ async fn has_zones(cx: &mut Context) -> Result<bool, Failure> {
     Ok(collections.iter().any(|name| name.as_str() == "zones"))
 }
 
-async fn tell(cx: &mut Context) -> Result<(), Failure> {
+/// Tells it to the end, or until a command is not done.
+async fn tell(cx: &mut Context) -> Result<Exit, Failure> {
     for (i, (text, commands)) in STORY.iter().enumerate() {
         if i > 0 {
             remark(cx, "")?;
@@ -181,15 +182,18 @@ async fn tell(cx: &mut Context) -> Result<(), Failure> {
             remark(cx, line)?;
         }
         for words in *commands {
-            let line: Vec<String> = words.iter().map(|word| quoted(word)).collect();
+            let line: Vec<String> = words.iter().map(|word| super::quoted(word)).collect();
             remark(cx, &format!("$ xronox {}", line.join(" ")))?;
             let words = std::iter::once(&"xronox").chain(*words);
             let args = Args::try_parse_from(words).map_err(|e| Failure::usage(e.to_string()))?;
-            super::run(args.command, cx).await?;
+            let exit = super::run(args.command, cx).await?;
             cx.out.flush()?;
+            if exit != Exit::Done {
+                return Ok(exit);
+            }
         }
     }
-    Ok(())
+    Ok(Exit::Done)
 }
 
 /// Prints what is said between the results: data for nobody but people.
@@ -215,14 +219,4 @@ fn keep(keep: bool, cx: &mut Context, folder: TempDir) -> Option<(Place, Option<
         *data = folder.join(&*data);
     }
     Some((cx.place.clone(), Some(folder)))
-}
-
-/// A word as a shell reads it.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=./:,".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
-    }
 }

@@ -41,3 +41,25 @@ fn the_demo_takes_a_store_of_its_own() {
     assert!(!store.run(&["demo", "--data", "kept"]).status.success());
     store.fails(&["demo", "--data", "kept"], 4, "AlreadyExists");
 }
+
+#[test]
+fn the_demo_says_so_when_it_finds_damage() {
+    let store = Store::new();
+    let place = |name: &str| store.path().join(name).display().to_string();
+    let (catalog, payloads) = (
+        format!("sqlite:{}", place("catalog")),
+        format!("file:{}", place("objects")),
+    );
+    let there = ["--catalog", &catalog, "--payloads", &payloads];
+    let run = |args: &[&str], input: &str| store.feed(&[args, &there].concat(), input);
+    assert!(run(&["init"], "").status.success());
+    let large = format!("{{\"text\":\"{}\"}}", "x".repeat(100_000));
+    let output = run(&["put", "orders", "-"], &large);
+    assert!(output.status.success(), "{output:?}");
+    std::fs::remove_dir_all(place("objects")).unwrap();
+    assert!(run(&["init"], "").status.success());
+    let output = run(&["demo", "--quiet"], "");
+    let story = String::from_utf8_lossy(&output.stdout);
+    assert!(story.contains("1 damage:"), "{story}");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+}
