@@ -100,6 +100,7 @@ pub(crate) fn only_births(batch: &Batch) -> bool {
         Mutation::Append(append) => {
             append.expect.state == Presence::Absent
                 && append.expect.ov.is_none()
+                && append.expect.attempt.is_none()
                 && append.idempotency.is_none()
                 && matches!(append.body, NewBody::Given(_))
                 && ids.insert(&append.id)

@@ -22,14 +22,11 @@ fn write(op: Op, id: &str, n: u64, fill: usize) -> Append {
     Append {
         id: id.parse::<RecordId>().unwrap(),
         op,
-        expect: Expect {
-            state: if op == Op::Create {
-                Presence::Absent
-            } else {
-                Presence::Live
-            },
-            ov: None,
-        },
+        expect: Expect::only(if op == Op::Create {
+            Presence::Absent
+        } else {
+            Presence::Live
+        }),
         attempt: Attempt::from_bytes(attempt),
         actor: None,
         on_behalf_of: None,

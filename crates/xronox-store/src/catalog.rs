@@ -352,6 +352,21 @@ pub struct Expect {
     pub state: Presence,
     /// Its newest `ov`.
     pub ov: Option<u64>,
+    /// The attempt that made its newest version. Who goes on from a version
+    /// that is not committed yet cannot tell it by its `ov`: another one may
+    /// come to be of that number.
+    pub attempt: Option<Attempt>,
+}
+
+impl Expect {
+    /// Nothing but whether the record is there.
+    pub const fn only(state: Presence) -> Self {
+        Self {
+            state,
+            ov: None,
+            attempt: None,
+        }
+    }
 }
 
 /// Whether a record is there.
@@ -458,6 +473,9 @@ pub enum Refusal {
         /// What it is.
         actual: u64,
     },
+    /// The record's newest version is not the one that the mutation goes on
+    /// from: see [`Expect::attempt`].
+    Overtaken,
     /// The record is deleted.
     Deleted,
     /// The named version is pruned.

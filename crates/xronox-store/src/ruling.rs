@@ -43,8 +43,8 @@ impl Append {
     ///
     /// # Errors
     ///
-    /// The first [`Refusal`] in this order: presence, expected version, source
-    /// of the body, keys.
+    /// The first [`Refusal`] in this order: presence, expected version, the
+    /// version it goes on from, source of the body, keys.
     pub fn rule(
         &self,
         newest: Option<&VersionRow>,
@@ -103,7 +103,15 @@ impl Append {
             (Presence::Live, Some(row)) if row.system.deleted() => return Err(Refusal::Deleted),
             _ => {}
         }
-        expect_ov(self.expect.ov, newest)
+        expect_ov(self.expect.ov, newest)?;
+        let Some(predecessor) = self.expect.attempt else {
+            return Ok(());
+        };
+        match newest {
+            Some(newest) if newest.attempt == predecessor => Ok(()),
+            Some(_) => Err(Refusal::Overtaken),
+            None => Err(Refusal::NotFound),
+        }
     }
 
     fn body_from(

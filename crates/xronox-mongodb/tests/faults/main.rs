@@ -40,7 +40,7 @@ fn append(record: &str, op: Op, state: Presence, n: usize) -> Append {
     Append {
         id: id(record),
         op,
-        expect: Expect { state, ov: None },
+        expect: Expect::only(state),
         attempt: Attempt::from_bytes(attempt),
         actor: None,
         on_behalf_of: None,

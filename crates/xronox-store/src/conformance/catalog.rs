@@ -72,6 +72,7 @@ macro_rules! catalog_cases {
             a_restore_brings_back_an_earlier_version
             what_changes_nothing_is_not_committed
             preconditions_are_checked
+            a_mutation_goes_on_from_the_version_it_names
             a_purge_has_preconditions
             a_body_comes_from_a_version_that_has_one
             a_mutation_sees_those_before_it

@@ -129,7 +129,7 @@ impl Shared {
                 }
                 if matches!(body, NewBody::OfNewest) {
                     // These keys are good for that version only.
-                    expect.ov = Some(expect.ov.unwrap_or(source.ov));
+                    expect.attempt = Some(source.attempt);
                 }
             }
             let own = Draft {
@@ -144,10 +144,7 @@ impl Shared {
             let committer = self.committer();
             let mutations = vec![Mutation::Append(append)];
             let pending = committer.submit(indexes.epoch, mutations, None).await?;
-            match self
-                .settle_expecting(pending, draft.id, draft.expect.ov)
-                .await?
-            {
+            match self.settle(pending, draft.id).await? {
                 Step::Done(written) => return Ok(written),
                 Step::Again(Refusal::KeysNeeded) => with_keys = true,
                 Step::Again(_) => {}
@@ -173,17 +170,22 @@ impl Shared {
         let standing = self.turns.stand(draft.id);
         for _ in 0..MAX_TRIES {
             let mut turn = standing.turn().await;
-            let expected = match turn.take() {
-                // A caller who names a version means a committed one.
-                Some(expected) if draft.expect.ov.is_none() => expected,
-                _ => self.expected(draft.id).await?,
+            let changed = |expected: &Expected| {
+                let mut document = expected.document.clone();
+                change(&mut document)?;
+                canonical(document, self.rules.max_bytes)
             };
-            if expected.system.deleted() {
-                return Err(Error::new(ErrorKind::Deleted, "the record is deleted"));
-            }
-            let mut document = expected.document.clone();
-            change(&mut document)?;
-            let canonical = canonical(document, self.rules.max_bytes)?;
+            // A caller who names a version means a committed one, and only of
+            // such a one it is sure that it cannot be changed like this.
+            let ahead = turn.take().filter(|_| draft.expect.ov.is_none());
+            let ahead = ahead.and_then(|ahead| changed(&ahead).ok().map(|to| (ahead, to)));
+            let (expected, canonical) = if let Some(ahead) = ahead {
+                ahead
+            } else {
+                let expected = self.expected(draft.id).await?;
+                let canonical = changed(&expected)?;
+                (expected, canonical)
+            };
             let unchanged = draft.skip_unchanged && canonical.sha256 == expected.sha256;
             let indexes = self.indexes().await?;
             let attempt = Database::new_attempt();
@@ -195,7 +197,8 @@ impl Shared {
             let own = Draft {
                 expect: Expect {
                     state: Presence::Live,
-                    ov: Some(draft.expect.ov.unwrap_or(expected.ov)),
+                    ov: draft.expect.ov,
+                    attempt: Some(expected.attempt),
                 },
                 attribution: draft.attribution,
                 change: draft.change.clone(),
@@ -207,17 +210,18 @@ impl Shared {
             let pending = committer
                 .submit(indexes.epoch, vec![append], put_at)
                 .await?;
-            *turn = Some(Expected {
-                ov: if unchanged { expected.ov } else { ov },
-                document: canonical.document,
-                sha256: canonical.sha256,
-                system: expected.system,
+            *turn = Some(if unchanged {
+                expected
+            } else {
+                Expected {
+                    ov,
+                    attempt,
+                    document: canonical.document,
+                    sha256: canonical.sha256,
+                }
             });
             drop(turn);
-            let settled = self
-                .settle_expecting(pending, draft.id, draft.expect.ov)
-                .await;
-            match settled {
+            match self.settle(pending, draft.id).await {
                 Ok(Step::Done(written)) => return Ok(written),
                 other => {
                     // Whoever goes on from this failure fails too, and reads anew.
@@ -229,15 +233,20 @@ impl Shared {
         Err(contended())
     }
 
+    /// What a live record is.
     async fn expected(&self, id: &RecordId) -> Result<Expected, Error> {
         let row = self.newest(id).await?.filter(|row| row.op != Op::Purge);
         let row = row.ok_or_else(not_found)?;
+        if row.system.deleted() {
+            return Err(refused(Refusal::Deleted));
+        }
+        let (ov, attempt) = (row.ov, row.attempt);
         let record = self.load(row).await?;
         Ok(Expected {
-            ov: record.ov(),
+            ov,
+            attempt,
             document: record.whole()?,
             sha256: record.sha256().ok_or_else(not_found)?,
-            system: record.system().clone(),
         })
     }
 
@@ -269,19 +278,10 @@ impl Shared {
         Err(contended())
     }
 
+    /// What the answer to one mutation means. Which version it goes on from
+    /// is the engine's choice and nobody's business: where another one took
+    /// its place, the write is prepared anew.
     async fn settle(&self, pending: Pending, id: &RecordId) -> Result<Step, Error> {
-        self.settle_expecting(pending, id, Some(0)).await
-    }
-
-    /// What the answer to one mutation means. `asked` is the version that the
-    /// caller asked for: a conflict with one that only the engine chose is
-    /// nobody's business, and the write is prepared anew.
-    async fn settle_expecting(
-        &self,
-        pending: Pending,
-        id: &RecordId,
-        asked: Option<u64>,
-    ) -> Result<Step, Error> {
         let outcome = match self.sort_out(pending.answer().await).await? {
             Some(outcomes) => outcomes.into_iter().next(),
             None => return Ok(Step::Again(Refusal::KeysNeeded)),
@@ -295,8 +295,7 @@ impl Shared {
                 Ok(Step::Done(Written::of(commit, false)))
             }
             Some(Outcome::Unchanged(commit)) => Ok(Step::Done(Written::of(commit, true))),
-            Some(Outcome::Refused(refusal @ Refusal::KeysNeeded)) => Ok(Step::Again(refusal)),
-            Some(Outcome::Refused(refusal @ Refusal::Conflict { .. })) if asked.is_none() => {
+            Some(Outcome::Refused(refusal @ (Refusal::KeysNeeded | Refusal::Overtaken))) => {
                 Ok(Step::Again(refusal))
             }
             Some(Outcome::Refused(refusal)) => Err(refused(refusal)),
@@ -366,7 +365,7 @@ pub(crate) fn refused(refusal: Refusal) -> Error {
             ErrorKind::Invalid,
             "`idempotencyKey`: was used for another request".to_owned(),
         ),
-        Refusal::KeysNeeded | Refusal::Group | Refusal::Newest => (
+        Refusal::Overtaken | Refusal::KeysNeeded | Refusal::Group | Refusal::Newest => (
             ErrorKind::Corrupt,
             "the catalog refused what was not asked of it".to_owned(),
         ),

@@ -648,14 +648,11 @@ impl Shared {
         let draft = Draft {
             id,
             op: if known { Op::Update } else { Op::Create },
-            expect: Expect {
-                state: if known {
-                    Presence::Live
-                } else {
-                    Presence::Absent
-                },
-                ov: None,
-            },
+            expect: Expect::only(if known {
+                Presence::Live
+            } else {
+                Presence::Absent
+            }),
             attribution,
             change: SystemChange {
                 function_ids: Vec::new(),

@@ -125,6 +125,7 @@ impl<'a> IntoFuture for RestoreObject<'a> {
                     expect: Expect {
                         state: Presence::Present,
                         ov: self.expected_ov,
+                        attempt: None,
                     },
                     attribution: &self.attribution,
                     change: SystemChange::default(),

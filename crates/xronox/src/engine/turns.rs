@@ -6,15 +6,17 @@ use std::{collections::HashMap, sync::Arc};
 
 use parking_lot::Mutex;
 use tokio::sync::OwnedMutexGuard;
-use xronox_model::{RecordId, Sha256, SystemFields};
+use xronox_model::{Attempt, RecordId, Sha256};
 
-/// What a record will be once what is queued for it has committed.
+/// What a live record is, or will be if what is queued for it commits. It may
+/// not, and another version may then take the number: so whoever goes on from
+/// it names it by its attempt.
 #[derive(Debug, Clone)]
 pub(crate) struct Expected {
     pub(crate) ov: u64,
+    pub(crate) attempt: Attempt,
     pub(crate) document: serde_json::Value,
     pub(crate) sha256: Sha256,
-    pub(crate) system: SystemFields,
 }
 
 type Place = Arc<tokio::sync::Mutex<Option<Expected>>>;

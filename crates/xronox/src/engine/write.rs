@@ -310,10 +310,7 @@ impl<'a> IntoFuture for Create<'a> {
                 let draft = Draft {
                     id: &id,
                     op: Op::Create,
-                    expect: Expect {
-                        state: Presence::Absent,
-                        ov: None,
-                    },
+                    expect: Expect::only(Presence::Absent),
                     attribution: &self.attribution,
                     change: SystemChange {
                         lineage,
@@ -361,6 +358,7 @@ impl<'a> IntoFuture for Change<'a> {
                     expect: Expect {
                         state: Presence::Live,
                         ov: self.expected_ov,
+                        attempt: None,
                     },
                     attribution: &self.attribution,
                     change: SystemChange::default(),
@@ -422,6 +420,7 @@ impl<'a> IntoFuture for Delete<'a> {
                     expect: Expect {
                         state: Presence::Live,
                         ov: self.expected_ov,
+                        attempt: None,
                     },
                     attribution: &self.attribution,
                     change: SystemChange::default(),

@@ -183,7 +183,7 @@ impl Bench {
         Append {
             id: id(record),
             op,
-            expect: Expect { state, ov: None },
+            expect: Expect::only(state),
             attempt: attempt(),
             actor: None,
             on_behalf_of: None,

@@ -162,10 +162,7 @@ pub async fn past_states_are_found(subject: &dyn Subject) {
     let bench = Bench::open(subject).await;
     bench.index(IndexSpec::field(path("n"))).await;
     // A deleted record may be updated where that is allowed.
-    let maybe_deleted = Expect {
-        state: Presence::Present,
-        ov: None,
-    };
+    let maybe_deleted = Expect::only(Presence::Present);
     let steps: [(Append, &[&str]); 8] = [
         (bench.create("a", &json!({"n": 5})), &["a"]),
         (bench.create("b", &json!({"n": 3})), &["b", "a"]),

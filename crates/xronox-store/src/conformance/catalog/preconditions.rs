@@ -5,7 +5,7 @@ use xronox_model::{Body, Location, Op};
 
 use super::{
     Subject,
-    bench::{Bench, body, committed, object, refusal, stored},
+    bench::{Bench, attempt, body, committed, object, refusal, stored},
 };
 use crate::{Append, Expect, Mutation, NewBody, Outcome, Presence, Refusal, StoreError, Which};
 
@@ -82,7 +82,11 @@ pub async fn preconditions_are_checked(subject: &dyn Subject) {
         for op in ops {
             let append = |ov| Append {
                 op,
-                expect: Expect { state, ov },
+                expect: Expect {
+                    state,
+                    ov,
+                    attempt: None,
+                },
                 ..bench.create(record, &json!({"n": 2}))
             };
             assert_eq!(
@@ -109,7 +113,11 @@ pub async fn preconditions_are_checked(subject: &dyn Subject) {
         ("purged", Presence::Absent),
     ] {
         let ov = bench.head(record).await.map(|row| row.ov);
-        let expect = Expect { state, ov };
+        let expect = Expect {
+            state,
+            ov,
+            attempt: None,
+        };
         let done = bench
             .done(Append {
                 expect,
@@ -118,6 +126,84 @@ pub async fn preconditions_are_checked(subject: &dyn Subject) {
             .await;
         assert_eq!(done.ov, ov.map_or(0, |ov| ov + 1));
     }
+}
+
+/// Who goes on from a version that was not committed yet names it by its
+/// attempt: there may be another one of its number. Presence and number are
+/// checked before.
+pub async fn a_mutation_goes_on_from_the_version_it_names(subject: &dyn Subject) {
+    let bench = Bench::open(subject).await;
+    let after = |attempt, ov, append: Append| {
+        let attempt = Some(attempt);
+        let expect = Expect {
+            ov,
+            attempt,
+            ..append.expect
+        };
+        Append { expect, ..append }
+    };
+    let create = bench.create("a", &json!({"n": 0}));
+    let first = create.attempt;
+    let nothing = after(first, None, create.clone());
+    assert_eq!(bench.refused(nothing).await, Refusal::NotFound);
+    bench.done(create).await;
+    let update = bench.update("a", &json!({"n": 1}));
+    let second = update.attempt;
+    bench.done(after(first, Some(0), update)).await;
+
+    let again = || bench.update("a", &json!({"n": 2}));
+    for (of, ov, refusal) in [
+        (first, None, Refusal::Overtaken),
+        (first, Some(1), Refusal::Overtaken),
+        (attempt(), Some(1), Refusal::Overtaken),
+        (
+            second,
+            Some(0),
+            Refusal::Conflict {
+                expected: 0,
+                actual: 1,
+            },
+        ),
+    ] {
+        assert_eq!(bench.refused(after(of, ov, again())).await, refusal);
+        let unchanged = Append {
+            skip_unchanged: true,
+            ..bench.update("a", &json!({"n": 1}))
+        };
+        assert_eq!(bench.refused(after(of, ov, unchanged)).await, refusal);
+    }
+    let created = after(second, None, bench.create("a", &json!({})));
+    assert_eq!(bench.refused(created).await, Refusal::AlreadyExists);
+
+    // In one batch: a chain that begins with what is there, and one that
+    // begins with a version that another took the place of.
+    let third = again();
+    let fourth = after(third.attempt, Some(2), bench.delete("a"));
+    let lost = after(second, Some(1), bench.update("a", &json!({"lost": 1})));
+    let lost_too = after(
+        lost.attempt,
+        Some(2),
+        bench.update("a", &json!({"lost": 2})),
+    );
+    let outcomes = bench
+        .commit(vec![
+            after(second, None, third).into(),
+            lost.into(),
+            lost_too.into(),
+            fourth.clone().into(),
+            after(fourth.attempt, None, bench.restore("a", 2)).into(),
+        ])
+        .await;
+    let conflict = Refusal::Conflict {
+        expected: 1,
+        actual: 2,
+    };
+    assert_eq!(refusal(&outcomes[1]), conflict);
+    assert_eq!(refusal(&outcomes[2]), Refusal::Overtaken);
+    for (ov, i) in [(2, 0), (3, 3), (4, 4)] {
+        assert_eq!(committed(&outcomes[i]).ov, ov, "mutation {i}");
+    }
+    assert_eq!(bench.history("a").await.len(), 5);
 }
 
 /// A purge takes a record, deleted or not, at the expected version.

@@ -210,6 +210,7 @@ impl<'a> Writer<'a> {
             expect: Expect {
                 state,
                 ov: Some(plan.row.ov + u64::from(act == Act::Rest)),
+                attempt: None,
             },
             attribution: &self.attribution,
             change: SystemChange::default(),

@@ -188,6 +188,7 @@ impl Planner {
             expect: Expect {
                 state,
                 ov: expected(rng, head),
+                attempt: predecessor(rng, head),
             },
             attempt,
             actor: actor(rng),
@@ -284,6 +285,15 @@ fn expected(rng: &mut StdRng, head: Option<&VersionRow>) -> Option<u64> {
     match rng.random_range(0..12) {
         0 => Some(right + 1),
         1..4 => Some(right),
+        _ => None,
+    }
+}
+
+/// The version that a mutation goes on from, if it names one.
+fn predecessor(rng: &mut StdRng, head: Option<&VersionRow>) -> Option<Attempt> {
+    match rng.random_range(0..16) {
+        0 => Some(Attempt::from_bytes(rng.random())),
+        1..3 => head.map(|head| head.attempt),
         _ => None,
     }
 }
