@@ -9,7 +9,11 @@ use xronox_store::StoreError;
 ///
 /// The message names the operation, the collection and the id, never a secret
 /// and never anybody's data. Unless the kind is
-/// [`Indeterminate`](ErrorKind::Indeterminate), nothing was written.
+/// [`Indeterminate`](ErrorKind::Indeterminate), the write that it is about did
+/// not happen. What writes many records ([`create_many`](crate::Collection::create_many),
+/// [`import`](crate::Collection::import),
+/// [`restore_collection`](crate::Collection::restore_collection)) says which
+/// of them that is; others may be written.
 #[derive(Debug, thiserror::Error)]
 pub struct Error {
     kind: ErrorKind,
@@ -106,6 +110,16 @@ impl Error {
             position: None,
             unindexed: Vec::new(),
             source: Some(Box::new(error)),
+        }
+    }
+
+    /// The same, for another one that it happened to as well.
+    pub(crate) fn again(&self) -> Self {
+        Self {
+            kind: self.kind.clone(),
+            message: self.message.clone(),
+            position: self.position,
+            source: None,
         }
     }
 

@@ -190,7 +190,8 @@
 //! # When something is wrong
 //!
 //! There is one [`Error`]; branch on its [`kind`](Error::kind). Unless that is
-//! [`Indeterminate`](ErrorKind::Indeterminate), nothing was written.
+//! [`Indeterminate`](ErrorKind::Indeterminate), the write that it is about did
+//! not happen; bulk writes say of each record what became of it.
 //!
 //! # Features
 //!

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use object_store::{ObjectStore, memory::InMemory};
 use serde_json::json;
 use support::Dice;
-use xronox::{Components, ErrorKind, Settings, Xronox};
+use xronox::{Components, Config, ErrorKind, Settings, Xronox};
 use xronox_model::BucketRole;
 use xronox_sqlite::SqliteCatalog;
 use xronox_store::{
@@ -114,4 +114,46 @@ async fn a_write_puts_its_body_once() {
     assert_eq!(store.calls(Call::Put), 2, "a delete copies no object");
     orders.restore_object(&made.id).to_ov(0).await.unwrap();
     assert_eq!(store.calls(Call::Put), 2, "nor does a restore");
+}
+
+/// The file refuses rows of more than 5,000 bytes, as a full disk would: with
+/// the record that is too large, whatever shares its commit fails.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bulk_write_that_fails_halfway_says_what_is_written() {
+    const RECORDS: usize = 3_000;
+    for large in [0, RECORDS / 2, RECORDS - 1] {
+        let folder = tempfile::TempDir::new().unwrap();
+        let xronox = Xronox::open(Config::dev(folder.path())).await.unwrap();
+        let orders = xronox.collection("orders").unwrap();
+        orders.create(json!({})).await.unwrap();
+        let file = rusqlite::Connection::open(support::catalog_file(folder.path())).unwrap();
+        file.execute_batch(
+            "CREATE TRIGGER full BEFORE INSERT ON c_orders_ver WHEN NEW.size > 5000
+             BEGIN SELECT RAISE(ABORT, 'no room'); END;",
+        )
+        .unwrap();
+        let document = |n| {
+            let bytes = if n == large { 5_000 } else { 10 };
+            json!({ "n": n, "fill": "x".repeat(bytes) })
+        };
+        let outcomes = orders.create_many((0..RECORDS).map(document));
+        let outcomes = outcomes.await.unwrap();
+        assert_eq!(outcomes.len(), RECORDS);
+        let mut written = 0;
+        for (n, outcome) in outcomes.into_iter().enumerate() {
+            match outcome {
+                Ok(made) => {
+                    written += 1;
+                    let found = orders.get_latest(&made.id).await.unwrap();
+                    assert_eq!(found.document(), document(n));
+                }
+                Err(error) => assert_eq!(error.kind(), &ErrorKind::Unavailable, "{error}"),
+            }
+        }
+        // Of the twelve chunks at least one has other company.
+        assert!((250..RECORDS).contains(&written), "{written} written");
+        // Nothing else is: what failed can be tried again.
+        let count = orders.count(json!({})).await.unwrap().count;
+        assert_eq!(count, written as u64 + 1);
+    }
 }

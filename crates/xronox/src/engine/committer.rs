@@ -66,8 +66,18 @@ pub(crate) enum Trouble {
     PutAgain,
     /// Nothing was written.
     Store(Arc<StoreError>),
+    /// The commit broke off: what is known of each mutation, in their order.
+    Broken(Vec<Known>),
+}
+
+/// What is known of a mutation whose commit broke off.
+#[derive(Debug, Clone)]
+pub(crate) enum Known {
+    Committed(Commit),
+    /// Nothing was written.
+    Nothing,
     /// Nobody knows whether it was written.
-    Unknown(RecordId, Attempt),
+    Untold(RecordId, Attempt),
 }
 
 /// What is waiting for its answer. Dropping it changes nothing about the commit.
@@ -271,35 +281,31 @@ impl Task {
     /// left a row the outcome is known; of one without it is only known that
     /// nothing was written.
     async fn resolve(&self, mutations: &[Mutation], until: Instant) -> Answer {
-        let mut outcomes = Vec::with_capacity(mutations.len());
-        let (mut lost, mut again) = (None, false);
+        let mut all = Vec::with_capacity(mutations.len());
         for mutation in mutations {
             let (id, attempt) = match mutation {
                 Mutation::Append(append) => (&append.id, append.attempt),
                 Mutation::Purge(purge) => (&purge.id, purge.attempt),
                 // These are repeated by whoever asked for them.
                 Mutation::Prune { .. } | Mutation::Relocate { .. } => {
-                    again = true;
+                    all.push(Known::Nothing);
                     continue;
                 }
             };
-            match self.outcome(id, attempt, until).await {
-                Ok(Some(commit)) => outcomes.push(Outcome::Committed(commit)),
-                Ok(None) => lost = Some((id, attempt)),
-                Err(_) => return Err(Trouble::Unknown(id.clone(), attempt)),
-            }
+            all.push(match self.outcome(id, attempt, until).await {
+                Ok(Some(commit)) => Known::Committed(commit),
+                Ok(None) => Known::Nothing,
+                Err(_) => Known::Untold(id.clone(), attempt),
+            });
         }
-        if let Some((id, attempt)) = lost
-            && !outcomes.is_empty()
-        {
-            return Err(Trouble::Unknown(id.clone(), attempt));
+        let committed = all.iter().map(|known| match known {
+            Known::Committed(commit) => Some(Outcome::Committed(commit.clone())),
+            Known::Nothing | Known::Untold(..) => None,
+        });
+        match committed.collect() {
+            Some(outcomes) => Ok(outcomes),
+            None => Err(Trouble::Broken(all)),
         }
-        if lost.is_some() || again {
-            return Err(Trouble::Store(Arc::new(StoreError::unavailable(
-                "the commit failed; nothing was written",
-            ))));
-        }
-        Ok(outcomes)
     }
 
     /// What is there of a mutation, if that can be had in time.

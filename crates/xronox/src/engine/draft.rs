@@ -1,5 +1,7 @@
 //! How a draft of a write becomes a commit.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 use xronox_model::{Attempt, IndexKeys, Invalid, Op, RecordId, SystemChange, VersionRow};
 use xronox_store::{
@@ -12,7 +14,7 @@ use crate::{
     database::Database,
     engine::{
         attribution::Attribution,
-        committer::{Pending, Trouble},
+        committer::{Known, Pending, Trouble},
         prepare::{Canonical, Prepared, canonical, unique_keys},
         read::not_found,
         record::parse,
@@ -319,11 +321,43 @@ impl Shared {
             }
             Err(Trouble::PutAgain) => Ok(None),
             Err(Trouble::Store(error)) => Err(Error::shared(error)),
-            Err(Trouble::Unknown(id, attempt)) => Err(Error::new(
-                ErrorKind::Indeterminate { id, attempt },
-                "the outcome of the commit is unknown",
-            )),
+            Err(Trouble::Broken(all)) => {
+                let untold = all.into_iter().find_map(|known| match known {
+                    Known::Untold(id, attempt) => Some(untold(id, attempt)),
+                    Known::Committed(_) | Known::Nothing => None,
+                });
+                Err(untold.unwrap_or_else(broken_off))
+            }
         }
+    }
+
+    /// As [`sort_out`](Self::sort_out), for mutations that have nothing to do
+    /// with each other: where the commit broke off, each of the `count` has its
+    /// own error. An error of all means that nothing was written.
+    pub(crate) async fn sort_each(
+        &self,
+        answer: Result<Vec<Outcome>, Trouble>,
+        count: usize,
+    ) -> Result<Option<Vec<Result<Outcome, Error>>>, Error> {
+        let each = match answer {
+            Err(Trouble::Store(error)) => {
+                let failed = || Err(Error::shared(Arc::clone(&error)));
+                std::iter::repeat_with(failed).take(count).collect()
+            }
+            Err(Trouble::Broken(all)) => {
+                let one = |known| match known {
+                    Known::Committed(commit) => Ok(Outcome::Committed(commit)),
+                    Known::Nothing => Err(broken_off()),
+                    Known::Untold(id, attempt) => Err(untold(id, attempt)),
+                };
+                all.into_iter().map(one).collect()
+            }
+            answer => match self.sort_out(answer).await? {
+                Some(outcomes) => outcomes.into_iter().map(Ok).collect(),
+                None => return Ok(None),
+            },
+        };
+        Ok(Some(each))
     }
 
     /// Deletes bodies that a committed purge released. What cannot be deleted
@@ -371,6 +405,20 @@ pub(crate) fn refused(refusal: Refusal) -> Error {
         ),
     };
     Error::new(kind, message)
+}
+
+fn untold(id: RecordId, attempt: Attempt) -> Error {
+    Error::new(
+        ErrorKind::Indeterminate { id, attempt },
+        "the outcome of the commit is unknown",
+    )
+}
+
+fn broken_off() -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        "the commit failed; nothing was written",
+    )
 }
 
 pub(crate) fn contended() -> Error {

@@ -109,10 +109,12 @@ impl Collection {
     ///
     /// # Errors
     ///
-    /// The outer result fails only as a whole
-    /// ([`Unavailable`](ErrorKind::Unavailable), [`Closed`](ErrorKind::Closed));
-    /// what is wrong with one document ([`create`](Self::create) lists it) is
-    /// in its own outcome.
+    /// The outer result fails only before anything is written
+    /// ([`Unavailable`](ErrorKind::Unavailable), [`Closed`](ErrorKind::Closed)).
+    /// What is wrong with one document ([`create`](Self::create) lists it) is
+    /// in its own outcome, and so is a failure of storage on the way: of an
+    /// [`Unavailable`](ErrorKind::Unavailable) one nothing was written, an
+    /// [`Indeterminate`](ErrorKind::Indeterminate) one can be asked about.
     pub fn create_many<I>(&self, documents: I) -> CreateMany<'_>
     where
         I: IntoIterator,
@@ -562,23 +564,27 @@ impl Importer<'_> {
             ..
         } = waiting;
         let shared = std::sync::Arc::clone(&self.import.collection.shared);
-        let outcomes = shared.sort_out(pending.answer().await).await?;
+        let answer = pending.answer().await;
+        let outcomes = shared.sort_each(answer, items.len()).await;
+        self.land(names);
         let mut again = Vec::new();
-        match outcomes {
+        let mut refused = None;
+        match outcomes? {
             None => again = items,
             Some(outcomes) => {
                 for ((item, id), outcome) in items.into_iter().zip(outcomes) {
                     match outcome {
-                        Outcome::Committed(commit) => self.count(&Written::of(commit, false)),
-                        Outcome::Unchanged(commit) => self.count(&Written::of(commit, true)),
-                        Outcome::Refused(_) => again.push((item, id)),
-                        Outcome::Done { .. } => {}
+                        Ok(Outcome::Committed(commit)) => self.count(&Written::of(commit, false)),
+                        Ok(Outcome::Unchanged(commit)) => self.count(&Written::of(commit, true)),
+                        Ok(Outcome::Refused(_)) => again.push((item, id)),
+                        Ok(Outcome::Done { .. }) => {}
+                        Err(error) => {
+                            refused = refused.or(Some(self.at(error, item.position)));
+                        }
                     }
                 }
             }
         }
-        self.land(names);
-        let mut refused = None;
         for (item, _) in again {
             let position = item.position;
             match self.one(item).await {
@@ -692,17 +698,25 @@ impl<'a> IntoFuture for CreateMany<'a> {
             let mut documents = documents
                 .map(|document| canonical(document?, max_bytes))
                 .peekable();
+            let mut queued = false;
             while documents.peek().is_some() || !waiting.is_empty() {
                 if documents.peek().is_none() || waiting.len() >= CHUNKS_AHEAD {
                     if let Some((items, pending)) = waiting.pop_front() {
                         shared
                             .collect(items, pending, &self.attribution, &mut results)
-                            .await
-                            .map_err(|e| e.during(&doing))?;
+                            .await;
                     }
                     continue;
                 }
-                let indexes = shared.indexes().await.map_err(|e| e.during(&doing))?;
+                let indexes = match shared.indexes().await {
+                    Ok(indexes) => indexes,
+                    Err(error) if results.is_empty() => return Err(error.during(&doing)),
+                    Err(error) => {
+                        let some = documents.by_ref().take(CHUNK);
+                        results.extend(some.map(|_| Err(error.again())));
+                        continue;
+                    }
+                };
                 let mut mutations = Vec::with_capacity(CHUNK);
                 let mut items = Vec::with_capacity(CHUNK);
                 let mut put_at = None;
@@ -720,7 +734,7 @@ impl<'a> IntoFuture for CreateMany<'a> {
                 while let Some(prepared) = prepared.next().await {
                     let at = results.len();
                     match prepared {
-                        Err(error) => results.push(Err(error.during(&doing))),
+                        Err(error) => results.push(Err(error)),
                         Ok((item, id, mutation, put)) => {
                             // Replaced once the outcome is known.
                             results.push(Err(Error::new(ErrorKind::Unavailable, "not committed")));
@@ -732,11 +746,18 @@ impl<'a> IntoFuture for CreateMany<'a> {
                 }
                 if !mutations.is_empty() {
                     let committer = shared.committer();
-                    let pending = committer.submit(indexes.epoch, mutations, put_at).await?;
-                    waiting.push_back((items, pending));
+                    match committer.submit(indexes.epoch, mutations, put_at).await {
+                        Ok(pending) => {
+                            queued = true;
+                            waiting.push_back((items, pending));
+                        }
+                        Err(error) if !queued => return Err(Error::from(error).during(&doing)),
+                        Err(error) => fail(&items, &error.into(), &mut results),
+                    }
                 }
             }
-            Ok(results)
+            let named = |result: Result<_, Error>| result.map_err(|e| e.during(&doing));
+            Ok(results.into_iter().map(named).collect())
         })
     }
 }
@@ -761,44 +782,72 @@ impl Shared {
         Ok((item, id, mutation, put_at))
     }
 
+    /// Notes what became of a chunk: others are committed whatever it is.
     async fn collect(
         &self,
-        items: Vec<Placed>,
-        pending: Pending,
+        mut items: Vec<Placed>,
+        mut pending: Pending,
         attribution: &Attribution,
         results: &mut [Result<Written, Error>],
-    ) -> Result<(), Error> {
-        let mut answer = self.sort_out(pending.answer().await).await?;
+    ) {
         for _ in 0..MAX_TRIES {
-            if let Some(outcomes) = answer {
-                for ((at, ..), outcome) in items.iter().zip(outcomes) {
-                    results[*at] = match outcome {
-                        Outcome::Committed(commit) => Ok(Written::of(commit, false)),
-                        Outcome::Unchanged(commit) => Ok(Written::of(commit, true)),
-                        Outcome::Refused(refusal) => Err(refused(refusal)),
-                        Outcome::Done { .. } => continue,
-                    };
+            match self.sort_each(pending.answer().await, items.len()).await {
+                Err(error) => return fail(&items, &error, results),
+                Ok(Some(outcomes)) => {
+                    for ((at, ..), outcome) in items.into_iter().zip(outcomes) {
+                        results[at] = match outcome {
+                            Ok(Outcome::Committed(commit)) => Ok(Written::of(commit, false)),
+                            Ok(Outcome::Unchanged(commit)) => Ok(Written::of(commit, true)),
+                            Ok(Outcome::Refused(refusal)) => Err(refused(refusal)),
+                            Ok(Outcome::Done { .. }) => continue,
+                            Err(error) => Err(error),
+                        };
+                    }
+                    return;
                 }
-                return Ok(());
+                // The indexes changed in between: make the keys anew.
+                Ok(None) => {}
             }
-            // The indexes changed in between: make the keys anew.
-            let indexes = self.indexes().await?;
-            let mut mutations = Vec::with_capacity(items.len());
-            let mut put_at = None;
-            for (_, item, id) in &items {
-                let (mutation, put) = self
-                    .bulk_mutation(attribution, item, id, false, &indexes)
-                    .await?;
-                put_at = put_at.or(put);
-                mutations.push(mutation);
+            match self.queue_anew(&mut items, attribution, results).await {
+                Ok(anew) => pending = anew,
+                Err(error) => return fail(&items, &error, results),
             }
-            let pending = self
-                .committer()
-                .submit(indexes.epoch, mutations, put_at)
-                .await?;
-            answer = self.sort_out(pending.answer().await).await?;
         }
-        Err(contended())
+        fail(&items, &contended(), results);
+    }
+
+    /// Prepares a chunk anew and queues it, without those that cannot be.
+    async fn queue_anew(
+        &self,
+        items: &mut Vec<Placed>,
+        attribution: &Attribution,
+        results: &mut [Result<Written, Error>],
+    ) -> Result<Pending, Error> {
+        let indexes = self.indexes().await?;
+        let mut mutations = Vec::with_capacity(items.len());
+        let mut put_at = None;
+        for (at, item, id) in std::mem::take(items) {
+            let made = self
+                .bulk_mutation(attribution, &item, &id, false, &indexes)
+                .await;
+            match made {
+                Ok((mutation, put)) => {
+                    put_at = put_at.or(put);
+                    mutations.push(mutation);
+                    items.push((at, item, id));
+                }
+                Err(error) => results[at] = Err(error),
+            }
+        }
+        let committer = self.committer();
+        Ok(committer.submit(indexes.epoch, mutations, put_at).await?)
+    }
+}
+
+/// Nothing of these was written.
+fn fail(items: &[Placed], error: &Error, results: &mut [Result<Written, Error>]) {
+    for (at, ..) in items {
+        results[*at] = Err(error.again());
     }
 }
 
