@@ -189,6 +189,40 @@ async fn ids_and_times_of_another_system_are_kept() {
     }
 }
 
+/// What an export gives can be brought in again: `_id` is a unique key that
+/// every collection has.
+#[tokio::test]
+async fn ids_are_a_key() {
+    for store in stores(Settings::default()).await {
+        let things = store.xronox.collection("things").unwrap();
+        things.create_with_id("a", json!({ "n": 1 })).await.unwrap();
+        things.create_with_id("b", json!({ "n": 2 })).await.unwrap();
+        let exported = [things.get_latest("a"), things.get_latest("b")];
+        let mut documents = Vec::new();
+        for read in exported {
+            documents.push(read.await.unwrap().json());
+        }
+        documents[1]["n"] = json!(3);
+        documents.push(json!({ "_id": "c", "n": 4 }));
+        let start = async || things.import().key(path("_id")).start().await.unwrap();
+        for expected in [(1, 1, 1), (0, 0, 3)] {
+            let mut import = start().await;
+            for document in &documents {
+                import.add(document.clone()).await.unwrap();
+            }
+            assert_eq!(counts(import.finish().await.unwrap()), expected);
+        }
+        assert_eq!(things.count(json!({})).await.unwrap().count, 3);
+        let b = things.get_latest("b").await.unwrap();
+        assert_eq!(b.document(), json!({ "n": 3 }));
+        let error = start().await.add(json!({ "n": 5 })).await.unwrap_err();
+        assert_eq!(error.kind(), &ErrorKind::Invalid, "{error}");
+        let two = things.import().key(path("_id")).id_from(path("n"));
+        let error = two.start().await.unwrap_err();
+        assert_eq!(error.kind(), &ErrorKind::Invalid, "{error}");
+    }
+}
+
 #[tokio::test]
 async fn a_record_that_is_refused_leaves_the_others_alone() {
     for store in stores(Settings::default()).await {

@@ -148,6 +148,9 @@ impl Collection {
 impl<'a> Import<'a> {
     /// Makes this field a unique key of the collection: a record that has a
     /// key already held updates the holder. Records without the field are new.
+    ///
+    /// Every collection has the key `_id`: it names the record itself, and is
+    /// the same as [`id_from`](Self::id_from) that field.
     pub fn key(mut self, field: Path) -> Self {
         self.key = Some(field);
         self
@@ -178,13 +181,21 @@ impl<'a> Import<'a> {
     /// # Errors
     ///
     /// [`AlreadyExists`](ErrorKind::AlreadyExists) if two live records share
-    /// a key already, [`Unavailable`](ErrorKind::Unavailable).
+    /// a key already, [`Invalid`](ErrorKind::Invalid) if the key is `_id` and
+    /// the ids come from another field, [`Unavailable`](ErrorKind::Unavailable).
     pub async fn start(mut self) -> Result<Importer<'a>, Error> {
         let shared = &self.collection.shared;
         if let Some(error) = self.broken.take() {
             return Err(error.during(&shared.doing("import", None)));
         }
         self.attribution.check()?;
+        // No document holds its id, so no unique key could be made of it.
+        if let Some(ids) = self.key.take_if(|key| key.segments() == ["_id"])
+            && *self.id.get_or_insert(ids.clone()) != ids
+        {
+            let why = "a record has one id: it is the key, or comes from another field";
+            return Err(Error::from(Invalid::at("_id", why)).during(&shared.doing("import", None)));
+        }
         if let Some(key) = &self.key {
             shared
                 .ensure_index(&IndexSpec::unique(vec![key.clone()]))
