@@ -159,6 +159,9 @@ async fn a_copy_is_brought_up_to_date() {
     assert_eq!(third.versions, 0);
     let copied = target.xronox.collection("things").unwrap();
     assert_eq!(all_of(&things).await, all_of(&copied).await);
+    let key = things.query(json!({})).limit(1).await.unwrap().items[0].json()["key"].clone();
+    let error = copied.create(json!({ "key": key })).await.unwrap_err();
+    assert_eq!(error.kind(), &ErrorKind::AlreadyExists, "{error}");
     assert!(target.xronox.verify().await.unwrap().clean());
 }
 

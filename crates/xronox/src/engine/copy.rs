@@ -208,6 +208,8 @@ impl Transfer<'_, '_> {
             self.commit(&mut stretch).await?;
             self.progress.tell(Some(name), end, Some(end));
         }
+        // Those that are declared there may be gone since it last looked.
+        self.to.refresh_indexes().await?;
         for index in source.indexes(name).await?.list {
             self.to.ensure_index(&index.spec).await?;
         }
