@@ -22,8 +22,11 @@ use crate::{
     shape::int,
 };
 
-/// Rows and keys looked at in one read.
-const STRETCH: usize = 2000;
+/// Rows looked at in one read. The server reads their bodies too, to see if
+/// they are there: half a GB at most.
+const ROWS: usize = 500;
+/// Keys looked at in one read.
+const KEYS: usize = 2000;
 /// Successors looked for in one read.
 const FOLLOWED: usize = 100;
 /// More damages than this are not listed.
@@ -65,7 +68,7 @@ async fn look(core: &Core, name: &CollectionName) -> Result<Vec<String>, StoreEr
         }
         from = last + 1;
     }
-    core.db.within(check.single_rows(newest)).await?;
+    core.db.within(check.counted(newest)).await?;
     let mut after = String::new();
     while let Some(last) = core.db.within(check.keys(&after)).await? {
         after = last;
@@ -90,8 +93,12 @@ impl Check<'_> {
         self.core.settled(&mut session, self.name).await?;
         let query = Query::of(doc! { "_id": { "$gte": int(from) } })
             .sorted(doc! { "_id": 1 })
-            .at_most(STRETCH);
+            .at_most(ROWS);
         let rows = self.core.rows(&mut session, self.name, &query).await?;
+        let Some(last) = rows.last().map(|stored| stored.row.cv) else {
+            return Ok(None);
+        };
+        self.single_rows(&mut session, from, last).await?;
         // What followed a PURGE row may have been removed since.
         let closed: Vec<&VersionRow> = rows
             .iter()
@@ -110,7 +117,7 @@ impl Check<'_> {
                 }
             }
         }
-        Ok(rows.last().map(|stored| stored.row.cv))
+        Ok(Some(last))
     }
 
     /// Where the versions after these are.
@@ -128,9 +135,13 @@ impl Check<'_> {
         Ok(found.into_iter().map(place).collect())
     }
 
-    /// Looks for rows that are wrong by themselves, and at the counter.
-    async fn single_rows(&mut self, newest: Option<u64>) -> Result<(), Failure> {
-        let mut session = self.core.db.session().await?;
+    /// Looks for rows that are wrong by themselves, from one `cv` to another.
+    async fn single_rows(
+        &mut self,
+        session: &mut ClientSession,
+        from: u64,
+        to: u64,
+    ) -> Result<(), Failure> {
         let there = |yes: bool| doc! { "$exists": yes };
         let wrong = [
             (
@@ -150,17 +161,28 @@ impl Check<'_> {
                 "is its record's newest and yet followed by another",
             ),
         ];
+        let among = |filter: Document| {
+            Query::of(doc! { "_id": { "$gte": int(from), "$lte": int(to) }, "$and": [filter] })
+        };
+        let any: Vec<Document> = wrong.iter().map(|(filter, _)| filter.clone()).collect();
+        let any = among(doc! { "$or": any }).at_most(1);
+        let found = self.core.documents(session, &self.names, &any).await?;
+        if found.is_empty() {
+            return Ok(());
+        }
         for (filter, what) in wrong {
-            let query = Query::of(filter).at_most(100);
-            for document in self
-                .core
-                .documents(&mut session, &self.names, &query)
-                .await?
-            {
+            let query = among(filter).at_most(100);
+            for document in self.core.documents(session, &self.names, &query).await? {
                 let cv = crate::read::number(&document, "_id")?;
                 self.damages.push(format!("row {cv} {what}"));
             }
         }
+        Ok(())
+    }
+
+    /// Looks at the counter.
+    async fn counted(&mut self, newest: Option<u64>) -> Result<(), Failure> {
+        let mut session = self.core.db.session().await?;
         let counter = self.core.counter(&mut session, self.name).await?;
         let counted = counter.and_then(|counter| counter.newest());
         if counted < newest {
@@ -181,7 +203,7 @@ impl Check<'_> {
             .collection::<Document>(&self.names.keys)
             .find(doc! { "_id": { "$gt": after }, "until": { "$exists": false } })
             .sort(doc! { "_id": 1 })
-            .limit(crate::read::limit_of(STRETCH))
+            .limit(crate::read::limit_of(KEYS))
             .session(&mut session)
             .await?;
         let mut keys = Vec::new();

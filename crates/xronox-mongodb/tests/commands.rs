@@ -412,6 +412,41 @@ async fn a_long_history_is_removed_unread() {
     }
 }
 
+/// However many rows there are, each step of a check reads some of them.
+#[tokio::test]
+async fn a_check_reads_in_bounded_steps() {
+    const ROWS: usize = 1800;
+    for database in [Database::on_replica_set(), Database::on(standalone())] {
+        let uri = database.uri.clone();
+        let watched = Watched::on(database).await;
+        for n in 0..2 {
+            let many = (0..ROWS / 2).map(|m| create(&format!("r{n}-{m}")));
+            watched.commit(many.collect()).await;
+        }
+        let client = mongodb::Client::with_uri_str(&uri).await.unwrap();
+        let db = client.database(&watched.database.name);
+        let rows = db.collection::<Document>("orders_ver");
+        rows.update_one(doc! { "_id": 1234_i64 }, doc! { "$unset": { "b": "" } })
+            .await
+            .unwrap();
+        db.run_command(doc! { "profile": 2 }).await.unwrap();
+        let damages = watched.catalog.check(&watched.name).await.unwrap();
+        db.run_command(doc! { "profile": 0 }).await.unwrap();
+        assert_eq!(damages, ["row 1234 names an inline body that is not there"]);
+        let profile = db.collection::<Document>("system.profile");
+        let mut seen = profile
+            .find(doc! { "ns": format!("{}.orders_ver", watched.database.name) })
+            .await
+            .unwrap();
+        let mut most = 0;
+        while seen.advance().await.unwrap() {
+            let operation = seen.deserialize_current().unwrap();
+            most = most.max(operation.get_i32("docsExamined").unwrap_or_default());
+        }
+        assert!((100..=1000).contains(&most), "{most} rows in one step");
+    }
+}
+
 fn object(key: &str) -> Location {
     Location::Object {
         space: "main".to_owned(),
