@@ -149,6 +149,20 @@ impl Writer<'_> {
         Ok((place, at))
     }
 
+    /// Makes sure that no row came while a place was read. Rows come and are
+    /// applied in several steps, so what was read in between may be of no
+    /// moment at all. Whoever inserts rows learns that from their places.
+    async fn undisturbed(&self, session: &mut ClientSession, place: &Place) -> Result<(), Setback> {
+        let looked = self.core.look(session, &place.name).await?;
+        let (counter, newest) = looked.ok_or_else(|| Setback::Gone(place.name.clone()))?;
+        let next = newest.map_or(0, |newest| newest + 1).max(counter.next);
+        if next == place.first {
+            Ok(())
+        } else {
+            Err(Setback::Lost)
+        }
+    }
+
     async fn round(
         &mut self,
         name: &CollectionName,
@@ -192,7 +206,10 @@ impl Writer<'_> {
             outcomes.push(match ledger.apply(mutation) {
                 Ok(outcome) => outcome,
                 Err(Verdict::Refused(why)) => Outcome::Refused(why),
-                Err(Verdict::Failed(error)) => return Err(error.into()),
+                Err(Verdict::Failed(error)) => {
+                    self.undisturbed(&mut session, &place).await?;
+                    return Err(error.into());
+                }
             });
         }
         let mut entries = Vec::new();
@@ -208,6 +225,7 @@ impl Writer<'_> {
         }
         let changes = ledger.into_changes();
         if entries.is_empty() {
+            self.undisturbed(&mut session, &place).await?;
             let edits = changes.changed.iter();
             let edits = edits
                 .map(|(row, change)| update_of(row, *change, &place.counter.shape))
@@ -419,7 +437,10 @@ impl Writer<'_> {
         let mut last = pen.newest(&place).await?;
         let mut ledger = Ledger::new(&place.counter.shape, &place.facts, place.first, at);
         for row in rows {
-            ledger.take_exact(row.clone(), last)?;
+            if let Err(error) = ledger.take_exact(row.clone(), last) {
+                self.undisturbed(&mut session, &place).await?;
+                return Err(error.into());
+            }
             last = Some((row.cv, row.at));
         }
         let entries: Vec<Entry> = ledger

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod abandoned;
+mod between;
 #[path = "../server/mod.rs"]
 mod server;
 
@@ -71,8 +72,16 @@ fn update(record: &str, n: usize) -> Append {
 }
 
 async fn commit(catalog: &MongoCatalog, appends: Vec<Append>) -> Result<Vec<Commit>, StoreError> {
+    commit_at(catalog, 0, appends).await
+}
+
+async fn commit_at(
+    catalog: &MongoCatalog,
+    epoch: u64,
+    appends: Vec<Append>,
+) -> Result<Vec<Commit>, StoreError> {
     let batch = Batch {
-        epoch: 0,
+        epoch,
         mutations: appends.into_iter().map(Into::into).collect(),
     };
     let outcomes = catalog.commit(&[(name(), batch)]).await?.remove(0);

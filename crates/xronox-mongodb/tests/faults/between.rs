@@ -1,0 +1,138 @@
+//! What others do between two commands of one call.
+
+use std::{sync::Arc, thread};
+
+use mongodb::bson::{Document, doc};
+use parking_lot::Mutex;
+use xronox_model::Attempt;
+use xronox_mongodb::{ConnectionOptions, MongoCatalog};
+use xronox_store::{Batch, Catalog, Outcome, Purge, Refusal};
+
+use crate::{
+    check, commit, create, name,
+    server::{Database, standalone},
+    update,
+};
+
+type Deed = Box<dyn FnOnce() + Send>;
+
+/// A process that can be stopped right before it sends a command.
+pub(crate) struct Stepped {
+    pub(crate) catalog: MongoCatalog,
+    /// Before which command, the how manieth of its name, and what then.
+    next: Arc<Mutex<Option<(&'static str, usize, Deed)>>>,
+}
+
+impl Stepped {
+    pub(crate) async fn open(database: &Database) -> Self {
+        let next: Arc<Mutex<Option<(&'static str, usize, Deed)>>> = Arc::default();
+        let waiting = Arc::clone(&next);
+        let opened = database.open_with(ConnectionOptions {
+            on_command: Some(Arc::new(move |command, _| {
+                let mut waiting = waiting.lock();
+                match &mut *waiting {
+                    Some((name, count, _)) if *name == command => *count -= 1,
+                    _ => return,
+                }
+                if let Some((_, _, deed)) = waiting.take_if(|(_, count, _)| *count == 0) {
+                    drop(waiting);
+                    deed();
+                }
+            })),
+            ..ConnectionOptions::default()
+        });
+        Self {
+            catalog: opened.await.catalog().await.unwrap(),
+            next,
+        }
+    }
+
+    /// Has another process do something before the next command of this name,
+    /// or a later one.
+    pub(crate) fn before<F>(
+        &self,
+        command: &'static str,
+        count: usize,
+        database: &Database,
+        deed: F,
+    ) where
+        F: AsyncFnOnce(MongoCatalog, mongodb::Database) + Send + 'static,
+    {
+        let (uri, own) = (database.uri.clone(), database.name.clone());
+        let deed = move || {
+            // This process stands still meanwhile.
+            let other = thread::spawn(move || {
+                let runtime = tokio::runtime::Runtime::new().unwrap();
+                runtime.block_on(async {
+                    let raw = mongodb::Client::with_uri_str(&uri).await.unwrap();
+                    let database = Database { uri, name: own };
+                    let catalog = database.open_again().await.catalog().await.unwrap();
+                    deed(catalog, raw.database(&database.name)).await;
+                    // It is the test's to remove.
+                    std::mem::forget(database);
+                });
+            });
+            other.join().unwrap();
+        };
+        *self.next.lock() = Some((command, count, Box::new(deed)));
+    }
+
+    pub(crate) fn stepped(&self) -> bool {
+        self.next.lock().is_none()
+    }
+}
+
+/// Commits a version of the warm record, as far as that the version before it
+/// has ended; that it is the newest now is not marked yet.
+async fn half_updated(catalog: MongoCatalog, db: mongodb::Database) {
+    let committed = commit(&catalog, vec![update("warm", 1)]).await.unwrap();
+    let cv = i64::try_from(committed[0].cv).unwrap();
+    let rows = db.collection::<Document>("orders_ver");
+    rows.update_one(doc! { "_id": cv }, doc! { "$unset": { "o": "" } })
+        .await
+        .unwrap();
+    let counters = db.collection::<Document>("orders_counter");
+    counters
+        .update_one(doc! { "_id": "counter" }, doc! { "$set": { "next": cv } })
+        .await
+        .unwrap();
+}
+
+/// A record whose newest version is being marked is there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_between_two_versions_is_there() {
+    let database = Database::on(standalone());
+    let stepped = Stepped::open(&database).await;
+    commit(&stepped.catalog, vec![create("warm")])
+        .await
+        .unwrap();
+    // After the look at the counter and the newest row.
+    stepped.before("find", 1, &database, half_updated);
+    let committed = commit(&stepped.catalog, vec![update("warm", 2)]).await;
+    assert!(stepped.stepped());
+    let committed = committed.unwrap();
+    assert_eq!((committed[0].ov, committed[0].cv), (2, 2));
+
+    stepped.before("find", 1, &database, half_updated);
+    let purge = Purge {
+        id: "warm".parse().unwrap(),
+        expect_ov: Some(2),
+        attempt: Attempt::from_bytes([9; 12]),
+        actor: None,
+        on_behalf_of: None,
+        reason: None,
+        group: None,
+    };
+    let batch = Batch {
+        epoch: 0,
+        mutations: vec![purge.into()],
+    };
+    let outcomes = stepped.catalog.commit(&[(name(), batch)]).await.unwrap();
+    assert!(stepped.stepped());
+    let refused = Outcome::Refused(Refusal::Conflict {
+        expected: 2,
+        actual: 3,
+    });
+    assert_eq!(outcomes[0], [refused]);
+    assert_eq!(check(&stepped.catalog).await, 4);
+}
