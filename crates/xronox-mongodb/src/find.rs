@@ -88,7 +88,9 @@ pub(crate) async fn find(
             }
             continue;
         }
-        found.cv = counter.and_then(|counter| counter.newest());
+        if let Some(next) = settled {
+            found.cv = next.checked_sub(1);
+        }
         return Ok(found);
     }
 }
@@ -149,11 +151,21 @@ impl Walk<'_> {
             }
         }
         if segments.is_empty() {
-            self.counter = self.core.counter_as_it_is(session, &self.names).await?;
+            let counter = self.core.counter_as_it_is(session, &self.names).await?;
+            self.meet(counter);
         }
         self.found.examined = self.found.rows.len();
         self.found.next = more;
         Ok(())
+    }
+
+    /// Takes a counter that came with rows. The first one tells what all of
+    /// them are sure to hold, the last one what the indexes are.
+    fn meet(&mut self, counter: Option<Counter>) {
+        if self.counter.is_none() {
+            self.found.cv = counter.as_ref().and_then(Counter::newest);
+        }
+        self.counter = counter;
     }
 
     fn segments(&self) -> Result<Vec<Segment>, StoreError> {
@@ -413,7 +425,7 @@ impl Walk<'_> {
         let (counters, documents): (Vec<_>, Vec<_>) = documents
             .into_iter()
             .partition(|document| matches!(document.get_str("_id"), Ok(COUNTER)));
-        self.counter = counters.first().map(counter_of).transpose()?;
+        self.meet(counters.first().map(counter_of).transpose()?);
         let mut rows = Vec::with_capacity(documents.len());
         for stored in decode_all(&documents, self.shape)? {
             if let Some(position) = self.position(&stored.row) {

@@ -572,7 +572,8 @@ pub struct Found {
     /// [`also`](Find::also) included. A backend ends a stretch early rather
     /// than look at a great many.
     pub examined: usize,
-    /// The newest `cv` when this was read; `None` in an empty collection.
+    /// The newest `cv` when this was read: the rows hold everything up to it.
+    /// `None` in an empty collection.
     pub cv: Option<u64>,
     /// Whether some record ever had [several keys](FieldKeys::is_multi) of the
     /// field since it is indexed, so that the order of the path is not the

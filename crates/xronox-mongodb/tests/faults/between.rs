@@ -1,16 +1,16 @@
 //! What others do between two commands of one call.
 
-use std::{sync::Arc, thread};
+use std::{ops::Bound, sync::Arc, thread};
 
 use mongodb::bson::{Document, doc};
 use parking_lot::Mutex;
-use xronox_model::Attempt;
+use xronox_model::{Attempt, Direction, KeyRange, Path, RecordId};
 use xronox_mongodb::{ConnectionOptions, MongoCatalog};
-use xronox_store::{Batch, Catalog, Outcome, Purge, Refusal};
+use xronox_store::{Access, Batch, Bodies, Catalog, Find, Found, Outcome, Purge, Refusal};
 
 use crate::{
     check, commit, create, name,
-    server::{Database, standalone},
+    server::{Database, replica_set, standalone},
     update,
 };
 
@@ -135,4 +135,59 @@ async fn a_record_between_two_versions_is_there() {
     });
     assert_eq!(outcomes[0], [refused]);
     assert_eq!(check(&stepped.catalog).await, 4);
+}
+
+async fn born(catalog: MongoCatalog, _: mongodb::Database) {
+    commit(&catalog, vec![create("a")]).await.unwrap();
+}
+
+fn along(access: Access) -> Find {
+    Find {
+        cut: None,
+        access,
+        direction: Direction::Ascending,
+        also: Vec::new(),
+        after: None,
+        limit: 50,
+        bodies: Bodies::Omit,
+    }
+}
+
+fn everything() -> KeyRange {
+    KeyRange {
+        lower: Bound::Unbounded,
+        upper: Bound::Unbounded,
+    }
+}
+
+fn ids(found: &Found) -> Vec<&RecordId> {
+    found.rows.iter().map(|(_, row)| &row.id).collect()
+}
+
+/// A page says up to which commit it is sure to hold everything.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_is_as_new_as_it_says() {
+    // Those that live and those that are deleted are two reads.
+    let field: Path = "_system.deleted".parse().unwrap();
+    let by_deleted = Access::Field {
+        field,
+        ranges: vec![everything()],
+    };
+    for (uri, access) in [
+        // The second one reads the rows; before it is looked what is applied.
+        (standalone(), Access::All),
+        (replica_set(), by_deleted),
+    ] {
+        let database = Database::on(uri);
+        let stepped = Stepped::open(&database).await;
+        commit(&stepped.catalog, vec![create("warm")])
+            .await
+            .unwrap();
+        stepped.before("aggregate", 2, &database, born);
+        let find = along(access);
+        let found = stepped.catalog.find(&name(), &find).await.unwrap();
+        assert!(stepped.stepped());
+        assert_eq!(ids(&found), [&"warm".parse::<RecordId>().unwrap()]);
+        assert_eq!(found.cv, Some(0), "{find:?}");
+    }
 }
