@@ -39,6 +39,7 @@ pub(crate) async fn add(
             continue;
         };
         let mut shape = counter.shape;
+        let read = shape.indexes.clone();
         if shape.described.get(&spec.name()).is_some() {
             return Ok(shape.described);
         }
@@ -57,7 +58,7 @@ pub(crate) async fn add(
         };
         shape.indexes.push(index.clone());
         shape.tags += 1;
-        if !change(core, &mut session, name, &shape).await? {
+        if !change(core, &mut session, name, &read, &shape).await? {
             continue;
         }
         if !spec.unique {
@@ -76,11 +77,13 @@ pub(crate) async fn add(
     }
 }
 
-/// Writes the indexes, unless somebody else changed them meanwhile.
+/// Writes the indexes, unless somebody else changed them since they were
+/// `read`. What commits and fillings mark in them leaves the epoch as it is.
 async fn change(
     core: &Core,
     session: &mut ClientSession,
     name: &CollectionName,
+    read: &[StoredIndex],
     shape: &Shape,
 ) -> Result<bool, Failure> {
     let mut indexes = shape.indexes.clone();
@@ -90,7 +93,15 @@ async fn change(
         .map(StoredIndex::document)
         .collect::<Result<Vec<_>, _>>()?;
     let epoch = int(shape.described.epoch);
-    let same = doc! { "_id": COUNTER, "born": shape.born, "epoch": epoch };
+    let mut same = doc! { "_id": COUNTER, "born": shape.born, "epoch": epoch };
+    let marks = read.iter().map(|index| {
+        let marks = doc! { "tag": &index.tag, "ready": index.ready, "multi": index.multi };
+        doc! { "indexes": { "$elemMatch": marks } }
+    });
+    let marks: Vec<Document> = marks.collect();
+    if !marks.is_empty() {
+        same.insert("$and", marks);
+    }
     let update = doc! { "$set": {
         "epoch": epoch + 1,
         "tags": shape.tags,
@@ -195,6 +206,7 @@ pub(crate) async fn remove(core: &Core, name: &CollectionName, index: &str) -> R
             return Ok(());
         };
         let mut shape = counter.shape;
+        let read = shape.indexes.clone();
         let Some(at) = shape
             .indexes
             .iter()
@@ -204,7 +216,7 @@ pub(crate) async fn remove(core: &Core, name: &CollectionName, index: &str) -> R
         };
         let gone = shape.indexes.remove(at);
         shape.dropped.push(gone.tag.clone());
-        if change(core, &mut session, name, &shape).await? {
+        if change(core, &mut session, name, &read, &shape).await? {
             break gone;
         }
     };

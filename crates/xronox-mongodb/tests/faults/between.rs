@@ -4,12 +4,15 @@ use std::{ops::Bound, sync::Arc, thread};
 
 use mongodb::bson::{Document, doc};
 use parking_lot::Mutex;
-use xronox_model::{Attempt, Direction, KeyRange, Path, RecordId};
+use serde_json::json;
+use xronox_model::{
+    Attempt, Direction, FieldKeys, IndexSpec, KeyRange, OrderedKey, Path, RecordId,
+};
 use xronox_mongodb::{ConnectionOptions, MongoCatalog};
-use xronox_store::{Access, Batch, Bodies, Catalog, Find, Found, Outcome, Purge, Refusal};
+use xronox_store::{Access, Append, Batch, Bodies, Catalog, Find, Found, Outcome, Purge, Refusal};
 
 use crate::{
-    check, commit, create, name,
+    check, commit, commit_at, create, name,
     server::{Database, replica_set, standalone},
     update,
 };
@@ -189,5 +192,43 @@ async fn a_page_is_as_new_as_it_says() {
         assert!(stepped.stepped());
         assert_eq!(ids(&found), [&"warm".parse::<RecordId>().unwrap()]);
         assert_eq!(found.cv, Some(0), "{find:?}");
+    }
+}
+
+/// What a commit marks in the indexes is not lost when others change them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn marks_of_indexes_stay() {
+    let n: Path = "n".parse().unwrap();
+    let by_n = IndexSpec::field(n.clone());
+    let unique = IndexSpec::unique(vec!["email".parse().unwrap()]);
+    for uri in [standalone(), replica_set()] {
+        let database = Database::on(uri);
+        let stepped = Stepped::open(&database).await;
+        let (catalog, name) = (&stepped.catalog, name());
+        let indexes = catalog.add_index(&name, &by_n).await.unwrap();
+        let (field, spec) = (n.clone(), by_n.name());
+        let marks = async move |catalog: MongoCatalog, _| {
+            catalog.index_ready(&super::name(), &spec).await.unwrap();
+            let keys = [1, 2].map(|n| OrderedKey::of(&json!(n)));
+            let [first, last] = keys.clone();
+            let keys = FieldKeys::of_array(keys.into(), first, last);
+            let append = Append {
+                keys: Some([(field, keys)].into_iter().collect()),
+                ..create("several")
+            };
+            let committed = commit_at(&catalog, indexes.epoch, vec![append]).await;
+            assert_eq!(committed.unwrap().len(), 1);
+        };
+        // Between reading what there is and writing what there is to be.
+        stepped.before("createIndexes", 1, &database, marks);
+        let indexes = catalog.add_index(&name, &unique).await.unwrap();
+        assert!(stepped.stepped());
+        assert_eq!(indexes.list.len(), 2);
+        assert!(indexes.get(&by_n.name()).unwrap().ready);
+        let find = along(Access::Field {
+            field: n.clone(),
+            ranges: vec![everything()],
+        });
+        assert!(catalog.find(&name, &find).await.unwrap().multi);
     }
 }
