@@ -43,14 +43,11 @@ fn version(n: u64) -> Mutation {
     Mutation::Append(Append {
         id: id(),
         op: if n == 0 { Op::Create } else { Op::Update },
-        expect: Expect {
-            state: if n == 0 {
-                Presence::Absent
-            } else {
-                Presence::Live
-            },
-            ov: None,
-        },
+        expect: Expect::only(if n == 0 {
+            Presence::Absent
+        } else {
+            Presence::Live
+        }),
         attempt: attempt(n),
         actor: None,
         on_behalf_of: None,
