@@ -43,6 +43,7 @@ impl Core {
                 doc! { "$match": { "_id": COUNTER } },
                 doc! { "$set": { "clock": "$$NOW" } },
                 doc! { "$unionWith": { "coll": &names.ver, "pipeline": [
+                    { "$match": { "_id": { "$gte": 0_i64 } } },
                     { "$sort": { "_id": -1 } },
                     { "$limit": 1 },
                     { "$project": { "_id": 1 } },

@@ -124,10 +124,13 @@ impl MongoCatalog {
         session: &mut ClientSession,
         name: &CollectionName,
     ) -> Result<Option<VersionRow>, Failure> {
-        let mut query = Query::default().sorted(doc! { "_id": -1 }).at_most(1);
-        if let Some(next) = self.core.settled(session, name).await? {
-            query.filter = doc! { "_id": { "$lt": int(next) } };
-        }
+        let range = match self.core.settled(session, name).await? {
+            Some(next) => doc! { "$gte": 0_i64, "$lt": int(next) },
+            None => doc! { "$gte": 0_i64 },
+        };
+        let query = Query::of(doc! { "_id": range })
+            .sorted(doc! { "_id": -1 })
+            .at_most(1);
         let found = self.core.rows(session, name, &query).await?;
         Ok(found.into_iter().next().map(|stored| stored.row))
     }
@@ -163,7 +166,7 @@ impl MongoCatalog {
                 .collect();
             let seek = |probe: &u64| {
                 vec![
-                    doc! { "$match": { "_id": { "$lte": int(*probe) } } },
+                    doc! { "$match": { "_id": { "$gte": 0_i64, "$lte": int(*probe) } } },
                     doc! { "$sort": { "_id": -1 } },
                     doc! { "$limit": 1 },
                     // Nothing else is asked, and a probe without a row is told apart.
@@ -202,7 +205,7 @@ impl MongoCatalog {
         let found = match low {
             None => None,
             Some(low) => {
-                let query = Query::of(doc! { "_id": { "$lte": int(low) } })
+                let query = Query::of(doc! { "_id": { "$gte": 0_i64, "$lte": int(low) } })
                     .sorted(doc! { "_id": -1 })
                     .at_most(1);
                 self.core
@@ -420,15 +423,27 @@ impl Catalog for MongoCatalog {
         attempt: Attempt,
     ) -> Result<Option<VersionRow>, StoreError> {
         let rows = self.core.db.within(async {
-            let mut session = self.core.db.session().await?;
-            // Whatever is still under way is over before we look.
-            if self.core.settled(&mut session, collection).await?.is_none() {
-                self.core.barrier(&mut session, collection).await?;
-            }
+            let core = &self.core;
+            let mut session = core.db.session().await?;
             let query = Query::of(doc! { "i": item(id), "a": binary(attempt.as_bytes()) })
                 .sorted(doc! { "i": -1, "n": -1 })
                 .at_most(1);
-            self.core.rows(&mut session, collection, &query).await
+            // Whatever is still under way is over before we look.
+            if core.log_first().await? {
+                if core.roll_forward(&mut session, collection).await?.is_none() {
+                    return Ok(Vec::new());
+                }
+                let rows = core.rows(&mut session, collection, &query).await?;
+                let names = Names::of(collection);
+                if !rows.is_empty() || core.fence(&mut session, &names, attempt).await? {
+                    return Ok(rows);
+                }
+                // It came in between.
+                core.roll_forward(&mut session, collection).await?;
+            } else {
+                core.barrier(&mut session, collection).await?;
+            }
+            core.rows(&mut session, collection, &query).await
         });
         Ok(rows.await?.into_iter().next().map(|stored| stored.row))
     }

@@ -21,6 +21,7 @@ use crate::{
     counter,
     error::{DUPLICATE_KEY, Failure, NAMESPACE_EXISTS, NAMESPACE_NOT_FOUND},
     names::Names,
+    row::FENCED,
     shape::{COUNTER, Counter, Shape, Shapes},
 };
 
@@ -177,6 +178,8 @@ impl Core {
               "partialFilterExpression": { "to": { "$exists": true } } },
             { "key": { "l.k": 1 }, "name": "object",
               "partialFilterExpression": { "l.k": { "$exists": true } } },
+            { "key": { "a": 1 }, "name": "attempt", "unique": true,
+              "partialFilterExpression": { FENCED: true } },
             { "key": { "to": 1 }, "name": "stub",
               "partialFilterExpression": { "st": { "$exists": true } } },
             { "key": { "i": 1, "del": 1 }, "name": "deleted",

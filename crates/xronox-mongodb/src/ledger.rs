@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use xronox_model::{Location, Op, RecordId, Sha256, Timestamp, UniqueKey, VersionRow};
+use xronox_model::{Attempt, Location, Op, RecordId, Sha256, Timestamp, UniqueKey, VersionRow};
 use xronox_store::{
     Append, Batch, Commit, Mutation, NewBody, Outcome, Presence, Purge, Refusal, Ruling,
     StoreError, Taken, ruling,
@@ -32,8 +32,9 @@ pub(crate) struct Needs {
     /// Rows whose body moves, and the objects it moves from.
     pub(crate) moved: BTreeSet<u64>,
     pub(crate) objects: BTreeSet<String>,
-    /// Unique keys that are wanted.
+    /// Unique keys that are wanted, and who wants them.
     pub(crate) unique: BTreeSet<String>,
+    pub(crate) attempts: BTreeSet<Attempt>,
     /// Names of requests.
     pub(crate) requests: BTreeSet<String>,
 }
@@ -57,6 +58,7 @@ impl Needs {
                     }
                     for key in &append.unique {
                         needs.unique.insert(stored_key(shape, key)?);
+                        needs.attempts.insert(append.attempt);
                     }
                     needs
                         .requests

@@ -33,8 +33,9 @@
 //! which is the lock across processes, reads what it has to know (nothing, if
 //! it only makes records), writes its rows and ends those before them. Without,
 //! it is log-first: a row that is inserted is committed, and what follows from
-//! it is applied after, by anyone. Either way it is acknowledged once a
-//! majority has it in its journals. A database may change between the two.
+//! it is applied after, by anyone; and whoever is to act on a row not being
+//! there fences its attempt off first, so that it cannot come late. Either way
+//! a commit is acknowledged once a majority has it in its journals. A database may change between the two.
 //!
 //! A process that dies inside a transaction leaves the counter document
 //! locked. Others that wait for it end the transaction: about a second later
@@ -58,6 +59,7 @@ mod counter;
 mod database;
 mod documents;
 mod error;
+mod fence;
 mod find;
 mod indexing;
 mod ledger;

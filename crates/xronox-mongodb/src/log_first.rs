@@ -7,7 +7,8 @@
 //! (that the version before it has ended, that it is its record's newest one,
 //! what rows it removes, its unique keys, the request it answers) is applied
 //! after, by the writer or by whoever finds that it was not, and can be
-//! applied twice. A commit is acknowledged when the counter covers it.
+//! applied twice. A commit is acknowledged when the counter covers it. A row
+//! that is not there is given up only behind a [fence](crate::fence).
 //!
 //! Unique keys are reserved before the rows are inserted, for as long as a
 //! commit may take; a reservation whose time is over and whose row is not
@@ -325,7 +326,7 @@ impl Writer<'_> {
             };
             let millis = i64::try_from(INSERTION.as_millis()).unwrap_or(i64::MAX);
             command.append(cstr!("maxTimeMS"), millis);
-            self.unsure = true;
+            let open = std::mem::replace(&mut self.unsure, true);
             let sent = timeout_at(until, self.core.insert_rows(session, command)).await;
             match sent {
                 Ok(Ok((count, None))) => there += count,
@@ -338,19 +339,24 @@ impl Writer<'_> {
                         let error = crate::error::of_code(code, "an insertion", "the server");
                         return Err(error.into());
                     }
-                    let ours = self
-                        .is_ours(
-                            session,
-                            place,
-                            entries[there].row.cv,
-                            entries[there].row.attempt,
-                        )
-                        .await?;
-                    if !ours {
-                        self.unsure = there > 0 || !self.done.is_empty();
-                        return Ok(there);
+                    let row = &entries[there].row;
+                    match self.holder(session, place, row.cv).await? {
+                        Some(holder) if holder == row.attempt => there += 1,
+                        Some(_) => {
+                            self.unsure = there > 0 || !self.done.is_empty();
+                            return Ok(there);
+                        }
+                        // Not its place is taken, but its attempt given up.
+                        None => {
+                            let names = &place.names;
+                            if !self.core.is_fenced(session, names, row.attempt).await? {
+                                return Err(unknown(self.names).into());
+                            }
+                            self.unsure = open || there > 0;
+                            let why = "it was given up before it was there";
+                            return Err(StoreError::unavailable(why).into());
+                        }
                     }
-                    there += 1;
                 }
                 Ok(Err(failure)) if Instant::now() < until => {
                     tracing::debug!(error = ?failure, "an insertion is sent again");
@@ -363,18 +369,16 @@ impl Writer<'_> {
         Ok(there)
     }
 
-    async fn is_ours(
+    /// Whose row is at a place.
+    async fn holder(
         &self,
         session: &mut ClientSession,
         place: &Place,
         cv: u64,
-        attempt: Attempt,
-    ) -> Result<bool, Setback> {
+    ) -> Result<Option<Attempt>, Setback> {
         let query = Query::of(doc! { "_id": int(cv) });
         let found = self.core.rows(session, &place.name, &query).await?;
-        Ok(found
-            .first()
-            .is_some_and(|found| found.row.attempt == attempt))
+        Ok(found.first().map(|found| found.row.attempt))
     }
 
     /// Applies the rows just inserted. From here on they are committed, and
@@ -482,6 +486,10 @@ fn document(
     };
     // Nothing comes before a first version, so there is nothing to end.
     let mut out = row::encode(&row, &entry.unique, row.ov == 0, shape)?;
+    // Rows that are taken as they are come to the same place whenever they come.
+    if mutation.is_some() {
+        out.append(cstr!("f"), true);
+    }
     if let Some(Mutation::Append(Append {
         newest_only,
         idempotency,

@@ -7,7 +7,7 @@ use mongodb::{
     ClientSession,
     bson::{Bson, Document, RawDocument, RawDocumentBuf, doc, raw::cstr},
 };
-use xronox_model::{CollectionName, Location, RecordId, Timestamp, VersionRow};
+use xronox_model::{Attempt, CollectionName, Location, RecordId, Timestamp, VersionRow};
 use xronox_store::StoreError;
 
 use crate::{
@@ -173,7 +173,7 @@ impl Pen<'_> {
             .batch_size(batch_of(None))
             .session(&mut *self.session)
             .await?;
-        let mut out = Vec::new();
+        let (mut out, mut late) = (Vec::new(), BTreeSet::new());
         while cursor.advance(&mut *self.session).await? {
             let document = cursor.current();
             let (key, holder) = key_of(document)?;
@@ -181,6 +181,11 @@ impl Pen<'_> {
                 // Reserved for a row that is not there, by a commit without
                 // transactions: for a while it may still come.
                 if time(until) < place.counter.clock {
+                    if let Ok(attempt) = document.get_binary("a") {
+                        let attempt = attempt.bytes.try_into();
+                        let attempt = attempt.map_err(|_| row::damaged("a"))?;
+                        late.insert(Attempt::from_bytes(attempt));
+                    }
                     continue;
                 }
                 if !needs.newest.contains(&holder) {
@@ -188,6 +193,15 @@ impl Pen<'_> {
                 }
             }
             out.push((key, holder));
+        }
+        for attempt in late.difference(&needs.attempts) {
+            // Its row must not come late, when the keys are another's. Not in
+            // our session: a transaction would say so only when it commits.
+            let mut session = self.core.db.session().await?;
+            let attempt = *attempt;
+            if !self.core.fence(&mut session, &place.names, attempt).await? {
+                return Err(Setback::Duplicate);
+            }
         }
         Ok(out)
     }

@@ -25,6 +25,10 @@
 //! | `m` | document | where it met one, the two keys it sorts by |
 //! | `u` | array | unique keys held, as in `C_keys` |
 //! | `only`, `q` | `true`, document | for whoever applies a row that was committed without a transaction: older rows go, and the request it answers |
+//! | `f` | `true` | committed without a transaction: one row an attempt |
+//!
+//! A document with a negative `_id` is no row: it is the [fence](crate::fence) of
+//! an attempt, and has `i`, `a` (both the attempt) and `f`.
 
 use mongodb::bson::{
     Binary, DateTime, RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf,
@@ -45,6 +49,9 @@ use crate::shape::{Shape, date, int, time};
 
 /// The largest document that MongoDB takes.
 const MAX_DOCUMENT: usize = 16 << 20;
+
+/// The field of what is in the unique index of attempts.
+pub(crate) const FENCED: &str = "f";
 
 /// A stored row, and what it holds besides.
 #[derive(Debug, Clone)]

@@ -3,6 +3,7 @@
 
 mod abandoned;
 mod between;
+mod network;
 #[path = "../server/mod.rs"]
 mod server;
 
