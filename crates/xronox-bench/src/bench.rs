@@ -16,7 +16,13 @@ pub(crate) struct Bench {
     pub(crate) sizes: Sizes,
     /// The `xronox` binary.
     pub(crate) cli: PathBuf,
+    pub(crate) only: Only,
 }
+
+/// The groups of rows to measure, `servers`, and parts of groups,
+/// `servers.updates`; all of them if none is named.
+#[derive(Debug)]
+pub(crate) struct Only(pub(crate) Vec<String>);
 
 /// How much is measured.
 #[derive(Debug, Clone, Serialize)]
@@ -82,6 +88,18 @@ impl Bench {
     }
 }
 
+impl Only {
+    /// Whether a group or a part of one is to be measured, all of it or some.
+    pub(crate) fn wants(&self, group: &str) -> bool {
+        let within = |one: &str, other: &str| {
+            one.strip_prefix(other)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        let mut named = self.0.iter();
+        self.0.is_empty() || named.any(|named| within(named, group) || within(group, named))
+    }
+}
+
 /// Opens a store at the embedded defaults, its one collection with these
 /// properties indexed.
 pub(crate) async fn open(folder: &Path, indexed: &[&str]) -> anyhow::Result<(Xronox, Collection)> {
@@ -132,4 +150,26 @@ pub(crate) fn bytes_below(folder: &Path) -> anyhow::Result<u64> {
         };
     }
     Ok(sum)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Only;
+
+    #[test]
+    fn a_part_of_a_group_can_be_wanted_alone() {
+        let only = Only(vec!["servers.reads".to_owned(), "query".to_owned()]);
+        for (group, wanted) in [
+            ("servers", true),
+            ("servers.reads", true),
+            ("servers.updates", false),
+            ("query", true),
+            ("bulk", false),
+        ] {
+            assert_eq!(only.wants(group), wanted, "{group}");
+        }
+        let whole = Only(vec!["servers".to_owned()]);
+        assert!(whole.wants("servers.updates") && !whole.wants("serve"));
+        assert!(Only(Vec::new()).wants("bulk"));
+    }
 }

@@ -28,7 +28,7 @@ use anyhow::Context;
 use clap::Parser;
 
 use crate::{
-    bench::{Bench, Sizes},
+    bench::{Bench, Only, Sizes},
     machine::Head,
     report::Report,
 };
@@ -48,7 +48,9 @@ struct Arguments {
     #[arg(long)]
     check: bool,
     /// Only the groups of rows with one of these names: writers, bulk,
-    /// lookup, history, query, import, footprint, servers.
+    /// lookup, history, query, import, footprint, servers. Of the last also
+    /// parts: servers.creates, servers.updates, servers.reads, servers.s3,
+    /// servers.processes.
     #[arg(long, value_name = "GROUP", value_delimiter = ',')]
     only: Vec<String>,
     /// Where the data is written and removed again: on the disk to be measured.
@@ -81,13 +83,11 @@ async fn main() -> anyhow::Result<()> {
         folder: folder.path().to_owned(),
         sizes,
         cli,
+        only: Only(arguments.only),
     };
     let mut report = Report::new(Head::of(&bench, arguments.quick)?);
     eprintln!("{}", report.head);
-    let wanted = |group: &str| {
-        let listed = arguments.only.iter().any(|only| only == group);
-        arguments.only.is_empty() || listed
-    };
+    let wanted = |group: &str| bench.only.wants(group);
     if wanted("writers") {
         report.extend(writers::measure(&bench).await?);
     }

@@ -28,7 +28,7 @@ use mongodb::{
 };
 use object_store::{ObjectStoreExt, path::Path as Key};
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
-use serde_json::json;
+use serde_json::{Value, json};
 use xronox::{Collection, Config, Secret, SpaceConnection, Xronox};
 use xronox_model::BucketRole;
 use xronox_services::{Mongod, SeaweedFs, Services};
@@ -53,14 +53,24 @@ const FOLDER: &str = "target/services";
 pub(crate) async fn measure(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     let services = Services::open(Path::new(FOLDER), None)?;
     let mongod = Mongod::replica_set(&services)?;
-    let seaweed = SeaweedFs::start(&services)?;
     let uri = mongod.uri();
     let mut rows = Vec::new();
-    rows.extend(creates(bench, &uri).await?);
-    rows.push(updates(bench, &uri).await?);
-    rows.extend(reads(bench, &uri).await?);
-    rows.push(on_s3(bench, &uri, &seaweed).await?);
-    rows.extend(processes(bench, &uri).await?);
+    if bench.only.wants("servers.creates") {
+        rows.extend(creates(bench, &uri).await?);
+    }
+    if bench.only.wants("servers.updates") {
+        rows.push(updates(bench, &uri).await?);
+    }
+    if bench.only.wants("servers.reads") {
+        rows.extend(reads(bench, &uri).await?);
+    }
+    if bench.only.wants("servers.s3") {
+        let seaweed = SeaweedFs::start(&services)?;
+        rows.push(on_s3(bench, &uri, &seaweed).await?);
+    }
+    if bench.only.wants("servers.processes") {
+        rows.extend(processes(bench, &uri).await?);
+    }
     Ok(rows)
 }
 
@@ -83,25 +93,28 @@ async fn plain(uri: &str) -> anyhow::Result<Plain<Document>> {
     Ok(client.database("plain").collection("orders"))
 }
 
-/// Runs what each writer does, all at a time; gives how many a second.
-async fn rate<F, T>(
-    writers: usize,
-    writes: usize,
-    writer: impl Fn(usize) -> F,
-) -> anyhow::Result<f64>
+/// Lets writers write, all at a time, each what was made for it beforehand;
+/// gives how many a second they wrote together.
+async fn rate<W, F>(work: Vec<Vec<W>>, writer: impl Fn(Vec<W>) -> F) -> anyhow::Result<f64>
 where
-    F: Future<Output = anyhow::Result<T>> + Send + 'static,
-    T: Send + 'static,
+    F: Future<Output = anyhow::Result<()>> + Send + 'static,
 {
+    let writes: usize = work.iter().map(Vec::len).sum();
     let start = Instant::now();
     let mut running = tokio::task::JoinSet::new();
-    for number in 0..writers {
-        running.spawn(writer(number));
+    for own in work {
+        running.spawn(writer(own));
     }
     while let Some(done) = running.join_next().await {
         done??;
     }
-    Ok((writers * writes) as f64 / start.elapsed().as_secs_f64())
+    Ok(writes as f64 / start.elapsed().as_secs_f64())
+}
+
+/// What each of so many writers has to write.
+fn work<W>(writers: usize, writes: usize, of: impl Fn(usize, usize) -> W) -> Vec<Vec<W>> {
+    let own = |writer| (0..writes).map(|n| of(writer, n)).collect();
+    (0..writers).map(own).collect()
 }
 
 async fn creates(bench: &Bench, uri: &str) -> anyhow::Result<Vec<Row>> {
@@ -125,10 +138,9 @@ async fn creates(bench: &Bench, uri: &str) -> anyhow::Result<Vec<Row>> {
         let mut rounds = Rounds::default();
         // The first round warms both.
         for round in 0..=bench.sizes.rounds {
-            let documents =
-                |writer: usize| (0..writes).map(move |n| order(writer * writes + n, round));
-            let ours = rate(writers, writes, |writer| {
-                let (orders, own) = (orders.clone(), documents(writer).collect::<Vec<_>>());
+            let document = |writer, n| order(writer * writes + n, round);
+            let ours = rate(work(writers, writes, document), |own| {
+                let orders = orders.clone();
                 async move {
                     for document in own {
                         orders.create(document).await?;
@@ -137,19 +149,12 @@ async fn creates(bench: &Bench, uri: &str) -> anyhow::Result<Vec<Row>> {
                 }
             });
             let ours = ours.await?;
-            let own: Result<Vec<Vec<Document>>, _> = (0..writers)
-                .map(|writer| {
-                    documents(writer)
-                        .map(|d| serialize_to_document(&d))
-                        .collect()
-                })
-                .collect();
-            let own = Arc::new(own?);
-            let baseline = rate(writers, writes, |writer| {
-                let (inserts, own) = (inserts.clone(), Arc::clone(&own));
+            let stored = |writer, n| bson_of(&document(writer, n));
+            let baseline = rate(work(writers, writes, stored), |own| {
+                let inserts = inserts.clone();
                 async move {
-                    for document in &own[writer] {
-                        inserts.insert_one(document).await?;
+                    for document in own {
+                        inserts.insert_one(document?).await?;
                     }
                     Ok(())
                 }
@@ -166,43 +171,48 @@ async fn creates(bench: &Bench, uri: &str) -> anyhow::Result<Vec<Row>> {
     Ok(rows)
 }
 
+fn bson_of(document: &Value) -> anyhow::Result<Document> {
+    Ok(serialize_to_document(document)?)
+}
+
 async fn updates(bench: &Bench, uri: &str) -> anyhow::Result<Row> {
     let (xronox, orders) = open(uri, "updates").await?;
     let replaced = plain(uri).await?;
     let writes = bench.sizes.writes;
-    let mut ours_at = Vec::new();
+    let mut ids = Vec::new();
     for writer in 0..WRITERS {
-        let made = orders.create(order(writer, 0)).await?;
-        ours_at.push((made.id, made.ov));
-        let mut document = serialize_to_document(&order(writer, 0))?;
+        ids.push(orders.create(order(writer, 0)).await?.id);
+        let mut document = bson_of(&order(writer, 0))?;
         document.insert("_id", writer.to_string());
         replaced.insert_one(document).await?;
     }
     let mut rounds = Rounds::default();
     for round in 0..=bench.sizes.rounds {
-        let revision = move |n: usize| round * writes + n + 1;
-        let ours = rate(WRITERS, writes, |writer| {
+        let revision = |n: usize| round * writes + n + 1;
+        let updates = work(WRITERS, writes, |writer, n| {
+            let expected = revision(n) as u64 - 1;
+            let id = ids[writer].clone();
+            (id, expected, order(writer, revision(n)))
+        });
+        let ours = rate(updates, |own| {
             let orders = orders.clone();
-            let (id, ov) = ours_at[writer].clone();
             async move {
-                for n in 0..writes {
-                    let update = orders.update(&id, order(writer, revision(n)));
-                    update.expected_ov(ov + n as u64).await?;
+                for (id, expected, document) in own {
+                    orders.update(id, document).expected_ov(expected).await?;
                 }
                 Ok(())
             }
         });
         let ours = ours.await?;
-        for (_, ov) in &mut ours_at {
-            *ov += writes as u64;
-        }
-        let baseline = rate(WRITERS, writes, |writer| {
+        let replacements = work(WRITERS, writes, |writer, n| {
+            let by_id = doc! { "_id": writer.to_string() };
+            (by_id, bson_of(&order(writer, revision(n))))
+        });
+        let baseline = rate(replacements, |own| {
             let replaced = replaced.clone();
             async move {
-                for n in 0..writes {
-                    let document = serialize_to_document(&order(writer, revision(n)))?;
-                    let by_id = doc! { "_id": writer.to_string() };
-                    replaced.replace_one(by_id, document).await?;
+                for (by_id, document) in own {
+                    replaced.replace_one(by_id, document?).await?;
                 }
                 Ok(())
             }
@@ -325,23 +335,25 @@ async fn on_s3(bench: &Bench, uri: &str, seaweed: &SeaweedFs) -> anyhow::Result<
     let writes = bench.sizes.writes;
     let mut rounds = Rounds::default();
     for round in 0..=bench.sizes.rounds {
-        let ours = rate(WRITERS, writes, |writer| {
+        let document = |writer, n| order(writer * writes + n, round);
+        let ours = rate(work(WRITERS, writes, document), |own| {
             let orders = orders.clone();
             async move {
-                for n in 0..writes {
-                    orders.create(order(writer * writes + n, round)).await?;
+                for document in own {
+                    orders.create(document).await?;
                 }
                 Ok(())
             }
         });
         let ours = ours.await?;
-        let baseline = rate(WRITERS, writes, |writer| {
+        let bodies = work(WRITERS, writes, |writer, n| {
+            let key = format!("plain/{round}/{}.json", writer * writes + n);
+            (Key::from(key), document(writer, n).to_string())
+        });
+        let baseline = rate(bodies, |own| {
             let puts = Arc::clone(&puts);
             async move {
-                for n in 0..writes {
-                    let number = writer * writes + n;
-                    let body = order(number, round).to_string();
-                    let key = Key::from(format!("plain/{round}/{number}.json"));
+                for (key, body) in own {
                     puts.put(&key, body.into()).await?;
                 }
                 Ok(())
