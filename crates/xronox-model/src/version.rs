@@ -168,10 +168,14 @@ pub struct VersionRow {
 }
 
 impl VersionRow {
+    /// The stored bytes of an inline body, if they came along.
+    pub fn inline(&self) -> Option<&Bytes> {
+        self.body.as_ref()?.inline.as_ref()
+    }
+
     /// How many bytes of an inline body it has with it.
     pub fn inline_bytes(&self) -> usize {
-        let inline = self.body.as_ref().and_then(|body| body.inline.as_ref());
-        inline.map_or(0, |bytes| bytes.len())
+        self.inline().map_or(0, Bytes::len)
     }
 
     /// SHA-256 of the row's canonical form, without what may change later

@@ -7,6 +7,7 @@
 
 use std::{cmp::Ordering, ops::Bound, sync::Arc};
 
+use bytes::Bytes;
 use mongodb::{
     ClientSession,
     bson::{Bson, Document, RawDocumentBuf, bson, doc},
@@ -16,7 +17,7 @@ use xronox_model::{
     CollectionName, Direction, KeyRange, OrderedKey, Path, RecordId, RecordIdRef, Timestamp,
     VersionRow,
 };
-use xronox_store::{Access, Bodies, Find, Found, Position, StoreError, ruling};
+use xronox_store::{Access, Bodies, Find, Found, MAX_STRETCH_BYTES, Position, StoreError, ruling};
 
 use crate::{
     core::Core,
@@ -140,12 +141,13 @@ impl Walk<'_> {
             let index = self.shape.of_field(field);
             self.found.multi = index.is_some_and(|index| index.multi);
         }
-        let mut more = None;
+        let (mut more, mut bytes) = (None, 0);
         for segment in &segments {
             let left = self.find.limit.saturating_sub(self.found.rows.len());
             let (rows, further) = self.walk(session, segment, left).await?;
+            bytes += inline_bytes(&rows);
             self.found.rows.extend(rows);
-            if further {
+            if further || bytes >= MAX_STRETCH_BYTES {
                 more = self.found.rows.last().map(|(position, _)| position.clone());
                 break;
             }
@@ -418,10 +420,18 @@ impl Walk<'_> {
             "coll": &self.names.counter,
             "pipeline": [{ "$match": { "_id": COUNTER } }],
         } });
-        let documents = self
-            .core
-            .at_once(session, &self.names, pipeline, limit)
-            .await?;
+        let most = match (self.find.bodies, limit) {
+            (Bodies::Omit, _) | (_, 0 | 1) => usize::MAX,
+            (Bodies::Inline, _) => MAX_STRETCH_BYTES,
+        };
+        let asked = self.core.ask(session, &self.names, pipeline, limit, most);
+        let (documents, whole) = asked.await?;
+        if !whole {
+            // Only a whole answer says where the runs meet, and how the
+            // indexes are: so many rows fit into one.
+            let fewer = (documents.len() / 2).clamp(1, limit / 2);
+            return Box::pin(self.walk(session, segment, fewer)).await;
+        }
         let (counters, documents): (Vec<_>, Vec<_>) = documents
             .into_iter()
             .partition(|document| matches!(document.get_str("_id"), Ok(COUNTER)));
@@ -483,6 +493,11 @@ impl Walk<'_> {
             id: row.id.clone(),
         })
     }
+}
+
+fn inline_bytes(rows: &[(Position, VersionRow)]) -> usize {
+    let inline = rows.iter().filter_map(|(_, row)| row.inline());
+    inline.map(Bytes::len).sum()
 }
 
 /// The key that comes first of those in the ranges.
@@ -677,6 +692,19 @@ impl Core {
         pipeline: Vec<Document>,
         limit: usize,
     ) -> Result<Vec<RawDocumentBuf>, Failure> {
+        let asked = self.ask(session, names, pipeline, limit, usize::MAX);
+        Ok(asked.await?.0)
+    }
+
+    /// The same, up to so many bytes; and whether that is all.
+    async fn ask(
+        &self,
+        session: &mut ClientSession,
+        names: &Names,
+        pipeline: Vec<Document>,
+        limit: usize,
+        most_bytes: usize,
+    ) -> Result<(Vec<RawDocumentBuf>, bool), Failure> {
         let concern = if self.log_first().await? {
             ReadConcern::majority()
         } else {
@@ -693,11 +721,15 @@ impl Core {
             .max_time(self.db.max_time())
             .session(&mut *session)
             .await?;
-        let mut out = Vec::new();
+        let (mut out, mut bytes) = (Vec::new(), 0);
         while cursor.advance(&mut *session).await? {
+            if bytes > most_bytes {
+                return Ok((out, false));
+            }
+            bytes += cursor.current().as_bytes().len();
             out.push(cursor.current().to_owned());
         }
-        Ok(out)
+        Ok((out, true))
     }
 
     async fn counter_as_it_is(

@@ -2,9 +2,10 @@
 
 use std::{cmp::Ordering, ops::Bound};
 
+use bytes::Bytes;
 use rusqlite::{Connection, Rows, ToSql};
 use xronox_model::{Direction, KeyRange, Op, OrderedKey, RecordId, VersionRow};
-use xronox_store::{Access, Find, Found, Position, StoreError};
+use xronox_store::{Access, Find, Found, MAX_STRETCH_BYTES, Position, StoreError};
 
 use crate::{
     collection::{self, Collection},
@@ -33,6 +34,7 @@ pub(crate) fn find(
             ..Found::default()
         },
         last: None,
+        bytes: 0,
     };
     match &find.access {
         Access::All => {
@@ -79,11 +81,15 @@ struct Walk<'a> {
     found: Found,
     /// The last position looked at.
     last: Option<Position>,
+    /// Of the bodies so far.
+    bytes: usize,
 }
 
 impl Walk<'_> {
     fn full(&self) -> bool {
-        self.found.rows.len() >= self.find.limit || self.found.examined >= MAX_EXAMINED
+        self.found.rows.len() >= self.find.limit
+            || self.found.examined >= MAX_EXAMINED
+            || self.bytes >= MAX_STRETCH_BYTES
     }
 
     fn row(&self, id: &RecordId) -> Result<Option<VersionRow>, StoreError> {
@@ -104,6 +110,7 @@ impl Walk<'_> {
             return Ok(());
         }
         let row = read::with_bodies(self.db, self.collection, row, self.find.bodies)?;
+        self.bytes += row.inline_bytes();
         self.found.rows.push((position, row));
         Ok(())
     }

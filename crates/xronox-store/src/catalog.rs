@@ -511,6 +511,11 @@ pub struct Cut {
     pub settled: bool,
 }
 
+/// A stretch of an access path ends, whatever its limit, once its rows bring so
+/// many bytes of inline bodies: whoever asks for many rows need not know how
+/// large they are.
+pub const MAX_STRETCH_BYTES: usize = 16 << 20;
+
 /// What to read, along one access path.
 #[derive(Debug, Clone)]
 pub struct Find {
@@ -525,7 +530,8 @@ pub struct Find {
     pub also: Vec<Constraint>,
     /// Begin behind this position.
     pub after: Option<Position>,
-    /// At most this many rows.
+    /// At most this many rows; fewer if they would bring more than
+    /// [`MAX_STRETCH_BYTES`].
     pub limit: usize,
     /// Whether inline bodies come along.
     pub bodies: Bodies,

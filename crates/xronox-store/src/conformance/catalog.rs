@@ -106,6 +106,7 @@ macro_rules! catalog_cases {
             sizes_are_counted
             a_dropped_collection_is_gone
             all_records_are_found
+            large_rows_come_a_few_at_a_time
             past_states_are_found
             a_field_is_walked_in_order
             several_keys_are_met_once

@@ -1,9 +1,10 @@
 //! Reading along an access path.
 
+use bytes::Bytes;
 use xronox_model::{Direction, KeyRange, Op, OrderedKey, Path, VersionRow};
 
 use super::{collection, collection::Collection, shown};
-use crate::{Access, Find, Found, Position, StoreError, ruling};
+use crate::{Access, Bodies, Find, Found, MAX_STRETCH_BYTES, Position, StoreError, ruling};
 
 pub(super) fn find(from: &Collection, find: &Find) -> Result<Found, StoreError> {
     if let Access::Field { field, .. } = &find.access
@@ -40,8 +41,9 @@ pub(super) fn find(from: &Collection, find: &Find) -> Result<Found, StoreError> 
             Direction::Descending => order(position) < order(after),
         });
     }
-    let more = found.len() > find.limit;
-    found.truncate(find.limit);
+    let most = fitting(&found, find);
+    let more = found.len() > most;
+    found.truncate(most);
     let next = found
         .last()
         .filter(|_| more)
@@ -56,6 +58,19 @@ pub(super) fn find(from: &Collection, find: &Find) -> Result<Found, StoreError> 
         cv: from.newest().map(|newest| newest.cv),
         multi: matches!(&find.access, Access::Field { field, .. } if from.multi.contains(field)),
     })
+}
+
+/// How many of these rows a stretch brings.
+fn fitting(found: &[(Position, &VersionRow)], find: &Find) -> usize {
+    let mut bytes = 0;
+    let fit = found.iter().take(find.limit).take_while(|(_, row)| {
+        let room = bytes < MAX_STRETCH_BYTES;
+        if find.bodies == Bodies::Inline {
+            bytes += row.inline_bytes();
+        }
+        room
+    });
+    fit.count()
 }
 
 fn order(position: &Position) -> (Option<&OrderedKey>, &xronox_model::RecordId) {

@@ -2,6 +2,7 @@
 
 use std::ops::Bound;
 
+use bytes::Bytes;
 use serde_json::{Value, json};
 use xronox_model::{
     Constraint, Direction, Filter, IndexSpec, KeyRange, Narrow, OrderedKey, VersionRow,
@@ -11,7 +12,9 @@ use super::{
     Subject,
     bench::{Bench, along, bare, body, id, path},
 };
-use crate::{Access, Append, Bodies, Expect, Find, Position, Presence, StoreError};
+use crate::{
+    Access, Append, Bodies, Expect, Find, MAX_STRETCH_BYTES, Position, Presence, StoreError,
+};
 
 pub(super) fn everything() -> KeyRange {
     KeyRange {
@@ -155,6 +158,45 @@ pub async fn all_records_are_found(subject: &dyn Subject) {
         &["m", "zz", object_id],
     )
     .await;
+}
+
+/// However many rows are asked for, they come a few at a time if they are large.
+pub async fn large_rows_come_a_few_at_a_time(subject: &dyn Subject) {
+    const COUNT: usize = 24;
+    let bench = Bench::open(subject).await;
+    let large = "x".repeat(900 << 10);
+    let ids: Vec<String> = (0..COUNT).map(|n| format!("r{n:02}")).collect();
+    for record in &ids {
+        bench
+            .done(bench.create(record, &json!({ "of": record, "large": large })))
+            .await;
+    }
+    let cut = bench.done(bench.update("r03", &json!({}))).await.cv - 1;
+    let records = ids.iter().map(|record| id(record)).collect();
+    for (access, cut) in [
+        (Access::All, None),
+        (Access::All, Some(cut)),
+        (Access::Ids(records), None),
+    ] {
+        let find = Find {
+            cut,
+            bodies: Bodies::Inline,
+            ..along(access)
+        };
+        let found = bench.catalog.find(&bench.name, &find).await.unwrap();
+        let inline = found.rows.iter().filter_map(|(_, row)| row.inline());
+        let bytes: usize = inline.map(Bytes::len).sum();
+        assert!(found.next.is_some() && found.rows.len() > 1, "{find:?}");
+        assert!(bytes < MAX_STRETCH_BYTES + (1 << 20), "{bytes} bytes");
+        assert_eq!(bench.ids(&find).await, ids, "{find:?}");
+        // Without their bodies they are small.
+        let bare = Find {
+            bodies: Bodies::Omit,
+            ..find
+        };
+        let found = bench.catalog.find(&bench.name, &bare).await.unwrap();
+        assert_eq!((found.rows.len(), found.next), (COUNT, None));
+    }
 }
 
 /// What was found at a cut can be found there for ever.

@@ -12,8 +12,6 @@ use crate::engine::indexes::serves;
 const MAX_RUNS: usize = 17;
 /// The most rows that are read at a time.
 const MAX_STRETCH: usize = 4096;
-/// Inline bodies that the first stretch may bring, in bytes.
-const FIRST_BYTES: u64 = 32 * 1024 * 1024;
 
 /// A way to the first records in an order.
 #[derive(Debug)]
@@ -222,21 +220,10 @@ impl Planner<'_, '_> {
         let first = self.limit.saturating_add(1).min(MAX_STRETCH);
         let first = match bodies {
             Bodies::Omit => first.max(256),
-            Bodies::Inline => {
-                let fit = FIRST_BYTES / self.largest_inline().max(1);
-                first.min(usize::try_from(fit).unwrap_or(usize::MAX).max(8))
-            }
+            Bodies::Inline => first,
         };
         let stretch = Stretch::starting(first, MAX_STRETCH);
         Walk::new(self.search, paths, direction, also, bodies, stretch)
-    }
-
-    fn largest_inline(&self) -> u64 {
-        let shared = self.search.shared;
-        match shared.database.payloads.home() {
-            Some(_) => shared.rules.inline_max,
-            None => shared.rules.max_bytes,
-        }
     }
 
     /// Whether the keys of rows are enough to rank them.
