@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{Filter, Invalid, Path, lookup::index};
@@ -24,13 +25,43 @@ pub enum Include {
 /// [paths]}` with either left out. `id` names `_id` (and the document's own `id`,
 /// where it has one). A path goes through arrays of objects, where a number names
 /// a property and not an index.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Value", into = "Value")]
 pub struct Projection {
     include: Include,
     exclude: Vec<Path>,
     /// Whether `"*"` was written, rather than nothing that would mean it.
     asks_for_all: bool,
     tree: Tree,
+}
+
+impl TryFrom<Value> for Projection {
+    type Error = Invalid;
+
+    fn try_from(projection: Value) -> Result<Self, Invalid> {
+        Self::parse(&projection)
+    }
+}
+
+impl From<Projection> for Value {
+    /// As `{"include", "exclude"}`, without what was not asked for.
+    fn from(projection: Projection) -> Self {
+        let texts = |paths: &[Path]| paths.iter().map(Path::to_string).collect::<Vec<_>>();
+        let mut object = Map::new();
+        match &projection.include {
+            Include::All if projection.asks_for_all => {
+                object.insert("include".to_owned(), "*".into());
+            }
+            Include::All => {}
+            Include::Paths(paths) => {
+                object.insert("include".to_owned(), texts(paths).into());
+            }
+        }
+        if !projection.exclude.is_empty() {
+            object.insert("exclude".to_owned(), texts(&projection.exclude).into());
+        }
+        Value::Object(object)
+    }
 }
 
 impl Projection {

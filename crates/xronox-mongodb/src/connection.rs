@@ -14,7 +14,7 @@ use mongodb::{
     Client,
     bson::{Document, doc},
     event::{EventHandler, command::CommandEvent, sdam::SdamEvent},
-    options::{ClientOptions, ServerAddress},
+    options::{ClientOptions, ConnectionString, ServerAddress},
 };
 use parking_lot::Mutex;
 use xronox_store::StoreError;
@@ -311,6 +311,18 @@ impl MongoConnection {
             Failure::Driver(failure) => error::mapped(&failure, &self.inner.hosts),
             Failure::Store(error) => error,
         }
+    }
+}
+
+/// Checks what can be known of a URI without connecting.
+///
+/// # Errors
+///
+/// [`StoreError::Refused`], which does not repeat the URI.
+pub fn check_uri(uri: &str) -> Result<(), StoreError> {
+    match ConnectionString::parse(uri) {
+        Ok(_) => Ok(()),
+        Err(failure) => Err(error::unusable_uri(uri, &failure)),
     }
 }
 

@@ -62,7 +62,7 @@ impl MongoDatabase {
     /// [`StoreError::Corrupt`] if its marker is not ours,
     /// [`StoreError::Unavailable`] if the server does not answer.
     pub async fn open(connection: &MongoConnection, name: &str) -> Result<Self, StoreError> {
-        check_name(name)?;
+        check_database_name(name)?;
         let options = DatabaseOptions::builder()
             .read_concern(ReadConcern::majority())
             .write_concern(durable())
@@ -185,7 +185,11 @@ pub(crate) fn durable() -> WriteConcern {
 }
 
 /// MongoDB's rules for the names of databases, on every platform.
-fn check_name(name: &str) -> Result<(), StoreError> {
+///
+/// # Errors
+///
+/// [`StoreError::Refused`] for any other name.
+pub fn check_database_name(name: &str) -> Result<(), StoreError> {
     let bad = |c: char| c.is_control() || "/\\. \"$*<>:|?".contains(c);
     if name.is_empty() || name.len() > 63 || name.contains(bad) {
         return Err(StoreError::Refused(format!(

@@ -76,7 +76,8 @@ mod transaction;
 pub use catalog::MongoCatalog;
 pub use connection::{
     CommandObserver, CommitMode, ConnectionOptions, Deployment, MongoConnection, Transactions,
+    check_uri,
 };
-pub use database::MongoDatabase;
+pub use database::{MongoDatabase, check_database_name};
 pub use documents::MongoDocuments;
 pub use names::SUFFIXES;

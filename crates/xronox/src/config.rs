@@ -1,19 +1,83 @@
-//! How a store is set up.
+//! How a store is set up: where data is, and how it is kept.
 
-use std::{collections::BTreeMap, path::PathBuf};
+mod analytics;
+mod builder;
+mod check;
+mod collection_map;
+mod connections;
+mod cron;
+mod databases;
+mod dynamic_tenants;
+mod fallback;
+mod format;
+mod load;
+mod mask;
+mod messaging;
+mod problem;
+mod production;
+mod protection;
+mod retention;
+mod routing;
+mod schema;
+mod settings;
+mod shape;
+mod template;
+mod tokens;
+mod unsupported;
+mod worker;
 
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use xronox_model::Path;
-#[cfg(feature = "mongodb")]
-use xronox_store::Secret;
+use serde_json::Value;
 use xronox_store::SpaceConnection;
+
+pub use analytics::{
+    Analytics, CountedWrite, CounterRule, CounterRules, CrossTenantMode, CrossTenantRule,
+    Operation, RelativeTime, SaveMode, Scope, TimeBasedRule, Timeframe,
+};
+pub use builder::ConfigBuilder;
+pub use collection_map::{
+    Base64Property, CollectionMap, IndexSetting, Offload, PersonalProperty, Validation,
+};
+pub use connections::{DbConnection, LocalStorage, Pool};
+pub use databases::{
+    DatabaseConfig, Databases, DomainDatabase, IdentitiesDatabases, LogsDatabases,
+    MessagingDatabases, SharedDatabases, TenantDatabase, TenantDatabases, TieredDatabases,
+    WeightedRef,
+};
+pub use dynamic_tenants::{DatabaseTemplates, DynamicTenants, TenantIdRules, TenantTier};
+pub use fallback::{DevShadow, Fallback};
+pub use load::ConfigLoader;
+pub use messaging::{MessagingRetention, MessagingSettings, Redis};
+pub use problem::Problem;
+pub use production::ProductionConfig;
+pub use protection::{Audit, Encryption, Signing};
+pub use retention::{CounterRetention, KeepOne, Retention, Thinning, VersionRetention};
+pub use routing::{HashAlgo, Routing, RoutingKey, RoutingPart};
+pub use settings::{
+    Idempotency, PayloadSettings, PayloadWrites, Queries, Settings, Switch, Transactions,
+    Unindexed, WriteOptimization,
+};
+pub use template::{Placeholder, Template, TemplatePart};
+pub use worker::{ManifestPeriod, MissedRuns, Rollup, Worker};
+
+pub(crate) use connections::CatalogAddress;
+pub(crate) use problem::Problems;
 
 use crate::{Error, ErrorKind};
 
-/// The database of a store without tenants.
-const DATABASE: &str = "xronox_runtime_default";
+/// The tenant of a store without tenants.
+pub(crate) const DEFAULT_TENANT: &str = "default";
 
-/// Where the data is and how it is kept.
+/// The connection and the space of a store that has one of each.
+const MAIN: &str = "main";
+
+/// Where data is and how it is kept.
 ///
 /// [`Config::dev`] and [`Config::memory`] need nothing else; every setting has
 /// a default.
@@ -24,67 +88,95 @@ const DATABASE: &str = "xronox_runtime_default";
 /// let mut config = Config::dev("./xronox-data");
 /// config.settings.write_optimization.compression_enabled = true;
 /// ```
-#[derive(Debug, Clone)]
+///
+/// A configuration is a file in JSON, TOML or YAML; its keys are the fields
+/// here, in camel case. [`Config::load`] reads one, [`Config::discover`] looks
+/// for it, and `xronox config schema` prints the JSON Schema that editors
+/// complete it from. `ENV.NAME` in the place of any string stands for a
+/// variable. Whatever is wrong is reported [all at once](Error::problems).
+///
+/// ```
+/// use xronox::Config;
+///
+/// let config = Config::from_json(r#"{
+///     "dbConnections": { "main": { "mongoUri": "sqlite:./data" } },
+///     "databases": { "runtime": { "tenantDatabases": [
+///         { "tenantId": "default", "dbConnRef": "main", "dbName": "shop" }
+///     ] } },
+///     "queries": { "maxLimit": 500 }
+/// }"#)?;
+/// assert_eq!(config.settings.queries.max_limit, 500);
+///
+/// let error = Config::from_json(r#"{ "querys": {}, "payloads": { "maxBytes": "1MB" } }"#);
+/// let problems: Vec<String> =
+///     error.unwrap_err().problems().iter().map(ToString::to_string).collect();
+/// assert_eq!(problems, [
+///     "payloads.maxBytes: found \"1MB\", expected a whole number, 1 or more",
+///     "querys: unknown key; did you mean `queries`?",
+/// ]);
+/// # Ok::<(), xronox::Error>(())
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
 pub struct Config {
-    pub(crate) catalog: CatalogAddress,
-    pub(crate) bodies: Option<BodiesAddress>,
-    pub(crate) create_buckets: bool,
-    pub(crate) database: String,
-    /// Everything but the place.
+    /// Deployments that keep catalogs, by the names that databases use.
+    pub db_connections: BTreeMap<String, DbConnection>,
+    /// Spaces that keep large bodies, by the names that databases use.
+    pub spaces_connections: BTreeMap<String, SpaceConnection>,
+    /// The databases.
+    pub databases: Databases,
+    /// Files in the place of every space.
+    pub local_storage: LocalStorage,
+    /// How one of several connections is chosen.
+    pub routing: Routing,
+    /// Everything but the place. In a file its keys stand beside the others.
+    #[serde(flatten)]
     pub settings: Settings,
+    /// Whether buckets that are not there are made.
+    #[serde(skip)]
+    pub(crate) create_buckets: bool,
+    /// A path that could not be written as text.
+    #[serde(skip)]
+    not_text: Option<PathBuf>,
 }
 
-/// Where large bodies are kept.
-#[derive(Debug, Clone)]
-pub(crate) enum BodiesAddress {
-    /// Files below a folder, whose name need not be text.
-    Files(PathBuf),
-    Space(Box<SpaceConnection>),
-}
-
-/// Where versions are kept.
-#[derive(Debug, Clone)]
-pub(crate) enum CatalogAddress {
-    Memory,
-    /// A folder with a file for each database.
-    Sqlite(PathBuf),
-    /// A URI, which may hold a password.
-    #[cfg(feature = "mongodb")]
-    Mongo(Secret),
+/// Where the one database of a store without tenants is.
+pub(crate) struct Home<'a> {
+    pub(crate) connection: &'a DbConnection,
+    pub(crate) database: &'a str,
+    /// The name of its space, and what that is with the database's buckets.
+    pub(crate) space: Option<(String, SpaceConnection)>,
 }
 
 impl Config {
-    /// A store in the folder at `path`, made if it is not there: the catalog
+    /// A store in the folder at `path`, made if it is not there: the catalogs
     /// under `path/catalog`, large bodies under `path/objects`.
+    ///
+    /// It has the databases of one tenant, `default`:
+    /// `xronox_metadata_default`, `xronox_knowledge_default` and
+    /// `xronox_runtime_default`, and `xronox_logs`, `xronox_messaging` and
+    /// `xronox_identities` beside them. A path that is not UTF-8 cannot be
+    /// opened.
     pub fn dev(path: impl Into<PathBuf>) -> Self {
         let path = path.into();
-        let objects = path.join("objects");
-        Self {
-            catalog: CatalogAddress::Sqlite(path.join("catalog")),
-            bodies: Some(BodiesAddress::Files(objects)),
-            create_buckets: false,
-            database: DATABASE.to_owned(),
-            settings: Settings::default(),
-        }
+        let (catalog, objects) = (path.join("catalog"), path.join("objects"));
+        let mut config = Self::single(DbConnection::new(format!("sqlite:{}", plain(&catalog))))
+            .with_payloads(SpaceConnection::new(format!("file:{}", plain(&objects))));
+        config.not_text = path.to_str().is_none().then_some(path);
+        config
     }
 
-    /// A store in memory, gone with the process.
+    /// A store in memory, gone with the process, with the databases of
+    /// [`dev`](Self::dev).
     pub fn memory() -> Self {
-        Self {
-            catalog: CatalogAddress::Memory,
-            bodies: Some(BodiesAddress::Space(Box::new(SpaceConnection::new(
-                "memory:",
-            )))),
-            create_buckets: false,
-            database: DATABASE.to_owned(),
-            settings: Settings::default(),
-        }
+        Self::single(DbConnection::new("memory:")).with_payloads(SpaceConnection::new("memory:"))
     }
 
-    /// A store whose catalog is at a URI: `mongodb://…` or `mongodb+srv://…`
-    /// (what stands in the path is the database that authenticates),
-    /// `sqlite:FOLDER` or `memory:`. All bodies are in the catalog unless
-    /// [`with_payloads`](Self::with_payloads) names a place for large ones.
+    /// A store with the databases of [`dev`](Self::dev) whose catalogs are at a
+    /// URI: `mongodb://…` or `mongodb+srv://…` (what stands in the path is the
+    /// database that authenticates), `sqlite:FOLDER` or `memory:`. All bodies
+    /// are in the catalog unless [`with_payloads`](Self::with_payloads) names a
+    /// place for large ones.
     ///
     /// ```
     /// use xronox::{Config, SpaceConnection};
@@ -99,45 +191,95 @@ impl Config {
     ///
     /// [`Config`](ErrorKind::Config) for any other URI.
     pub fn at(catalog: &str) -> Result<Self, Error> {
-        let address = match catalog.split_once(':') {
-            Some(("memory", "")) => CatalogAddress::Memory,
-            Some(("sqlite", folder)) if !folder.is_empty() => CatalogAddress::Sqlite(folder.into()),
-            #[cfg(feature = "mongodb")]
-            Some(("mongodb" | "mongodb+srv", _)) => CatalogAddress::Mongo(Secret::new(catalog)),
+        let connection = DbConnection::new(catalog);
+        match connection.address() {
             #[cfg(not(feature = "mongodb"))]
-            Some(("mongodb" | "mongodb+srv", _)) => {
-                return Err(Error::new(
-                    ErrorKind::Unsupported,
-                    "this build is without MongoDB (feature `mongodb`)",
-                ));
-            }
+            Some(CatalogAddress::Mongo(_)) => Err(Error::new(
+                ErrorKind::Unsupported,
+                "this build is without MongoDB (feature `mongodb`)",
+            )),
+            Some(_) => Ok(Self::single(connection)),
             // The rest may hold a password, wherever a typing error put it.
-            _ => {
-                return Err(Error::new(
-                    ErrorKind::Config,
-                    "a catalog is at mongodb://…, mongodb+srv://…, sqlite:FOLDER or memory:",
-                ));
-            }
-        };
-        Ok(Self {
-            catalog: address,
-            bodies: None,
-            create_buckets: false,
-            database: DATABASE.to_owned(),
-            settings: Settings::default(),
-        })
+            None => Err(Error::new(
+                ErrorKind::Config,
+                "a catalog is at mongodb://…, mongodb+srv://…, sqlite:FOLDER or memory:",
+            )),
+        }
     }
 
-    /// Opens the database of this name, so that several stores may share a
-    /// server. Default: `xronox_runtime_default`.
+    /// One tenant on one connection.
+    fn single(connection: DbConnection) -> Self {
+        let database = |name: &str| DatabaseConfig::new(MAIN, name);
+        let tiered = |name| Some(TieredDatabases::default().tenant(DEFAULT_TENANT, database(name)));
+        let runtime = database("xronox_runtime_default");
+        Self {
+            db_connections: [(MAIN.to_owned(), connection)].into(),
+            databases: Databases {
+                metadata: tiered("xronox_metadata_default"),
+                knowledge: tiered("xronox_knowledge_default"),
+                runtime: Some(TenantDatabases::default().tenant(DEFAULT_TENANT, runtime)),
+                logs: Some(database("xronox_logs").into()),
+                identities: Some(database("xronox_identities").into()),
+                messaging: Some(database("xronox_messaging").into()),
+            },
+            ..Self::default()
+        }
+    }
+
+    /// Calls the runtime database of tenant `default` this, and the others of
+    /// [`dev`](Self::dev) likewise, with their type behind it, so that several
+    /// stores may share a server. Default: `xronox_runtime_default`.
     pub fn database(mut self, name: impl Into<String>) -> Self {
-        self.database = name.into();
+        let name = name.into();
+        let databases = &mut self.databases;
+        let tiered = [
+            (&mut databases.metadata, "metadata"),
+            (&mut databases.knowledge, "knowledge"),
+        ];
+        for (tiered, of) in tiered {
+            let tenants = tiered
+                .iter_mut()
+                .flat_map(|tiered| &mut tiered.tenant_databases);
+            for tenant in tenants.filter(|tenant| tenant.tenant_id == DEFAULT_TENANT) {
+                tenant.database.db_name = format!("{name}_{of}");
+            }
+        }
+        let shared = [
+            (
+                databases.logs.as_mut().map(|logs| &mut logs.databases),
+                "logs",
+            ),
+            (
+                databases.identities.as_mut().map(|all| &mut all.databases),
+                "identities",
+            ),
+            (
+                databases.messaging.as_mut().map(|all| &mut all.databases),
+                "messaging",
+            ),
+        ];
+        for (shared, of) in shared {
+            if let Some(database) = shared.and_then(|shared| shared.database.as_mut()) {
+                database.db_name = format!("{name}_{of}");
+            }
+        }
+        let runtime = databases
+            .runtime
+            .iter_mut()
+            .flat_map(|runtime| &mut runtime.tenant_databases);
+        for tenant in runtime.filter(|tenant| tenant.tenant_id == DEFAULT_TENANT) {
+            tenant.database.db_name.clone_from(&name);
+        }
         self
     }
 
-    /// Keeps large bodies in this space.
+    /// Keeps the large bodies of every database in this space.
     pub fn with_payloads(mut self, space: SpaceConnection) -> Self {
-        self.bodies = Some(BodiesAddress::Space(Box::new(space)));
+        self.spaces_connections.insert(MAIN.to_owned(), space);
+        for database in self.fixed_databases_mut() {
+            database.space_conn_ref = Some(MAIN.to_owned());
+            database.space_conn_refs.clear();
+        }
         self
     }
 
@@ -147,179 +289,155 @@ impl Config {
         self.create_buckets = true;
         self
     }
-}
 
-/// The settings, spelled in JSON as in the configuration file.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct Settings {
-    /// Settings by collection.
-    pub collection_maps: BTreeMap<String, CollectionMap>,
-    /// What queries may do.
-    pub queries: Queries,
-    /// How bodies are kept.
-    pub payloads: PayloadSettings,
-    /// How writes are done.
-    pub write_optimization: WriteOptimization,
-    /// Whether superseded versions are kept.
-    pub versioning: Switch,
-    /// Whether a delete keeps the record's history.
-    pub logical_delete: Switch,
-    /// Whether handles may remove records for good. Off by default; implied
-    /// where `logicalDelete` is off.
-    pub hard_delete_enabled: bool,
-    /// How long idempotency keys are remembered.
-    pub idempotency: Idempotency,
-}
-
-/// Something that is on unless it is switched off.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Switch {
-    /// Whether it is on.
-    pub enabled: bool,
-}
-
-impl Default for Switch {
-    fn default() -> Self {
-        Self { enabled: true }
+    /// Everything in its place: databases step by step, then
+    /// [`build`](ConfigBuilder::build), which checks it.
+    pub fn builder() -> ConfigBuilder {
+        ConfigBuilder::default()
     }
-}
 
-/// The settings of one collection.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct CollectionMap {
-    /// The indexed properties, as dotted paths. Empty: any property is
-    /// indexed when it is first filtered or sorted by, at most 32.
-    pub indexed_props: Vec<Path>,
-    /// Further indexes; their fields are indexed one by one, and a unique one
-    /// binds live records that have all of its fields.
-    pub indexes: Vec<IndexSetting>,
-    /// Overrides [`Settings::versioning`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub versioning: Option<bool>,
-    /// Overrides [`Settings::logical_delete`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub logical_delete: Option<bool>,
-    /// Overrides [`PayloadSettings::inline_max_bytes`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub inline_max_bytes: Option<u64>,
-}
+    /// The configuration with every default filled in and every secret left
+    /// out, as a file would have it.
+    pub fn show(&self) -> Value {
+        // It is made of maps with text keys, lists and scalars only.
+        serde_json::to_value(self).unwrap_or_default()
+    }
 
-/// One index of a collection.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct IndexSetting {
-    /// The fields, each with 1 or -1 (which of the two does not matter: every
-    /// index is read both ways).
-    pub fields: BTreeMap<Path, i8>,
-    /// Whether no two live records may agree in all fields.
-    #[serde(default)]
-    pub unique: bool,
-}
+    /// The JSON Schema of a configuration file.
+    pub fn schema() -> Value {
+        schema::published()
+    }
 
-/// What a filter or sort on a property without an index does.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Unindexed {
-    /// Look at every record, up to [`Queries::max_scanned`].
-    #[default]
-    Scan,
-    /// Refuse.
-    Error,
-}
-
-/// What queries may do.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct Queries {
-    /// Whether filters and sorts without an index are allowed. Default: `scan`.
-    pub unindexed: Unindexed,
-    /// How many records such a query may look at. Default: 100,000.
-    pub max_scanned: u64,
-    /// The size of a page where none is asked for. Default: 50.
-    pub default_limit: usize,
-    /// The largest page. Default: 1,000.
-    pub max_limit: usize,
-}
-
-impl Default for Queries {
-    fn default() -> Self {
-        Self {
-            unindexed: Unindexed::Scan,
-            max_scanned: 100_000,
-            default_limit: 50,
-            max_limit: 1000,
+    /// Checks what can be known without connecting; opening a store does so
+    /// too.
+    ///
+    /// # Errors
+    ///
+    /// [`Config`](ErrorKind::Config) with [all problems](Error::problems).
+    pub fn check(&self) -> Result<(), Error> {
+        let problems = check::check(self, &check::Named::default());
+        if problems.is_empty() {
+            return Ok(());
         }
+        Err(Problems::of(None, problems).into())
     }
-}
 
-/// How bodies are kept.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct PayloadSettings {
-    /// Bodies of up to this many bytes (as stored) are kept in the catalog,
-    /// larger ones as objects; 0: all as objects. Default: 65,536, and 0 where
-    /// objects are at a provider (S3, Azure, GCS).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub inline_max_bytes: Option<u64>,
-    /// The largest document, in bytes of its canonical form. Default: 16 MiB.
-    pub max_bytes: u64,
-    /// Bytes of bodies kept in memory for readers. Default: 64 MiB.
-    pub cache_bytes: u64,
-    /// Days that a body which no version names is kept at least. Default: 7.
-    pub gc_grace_days: u32,
-    /// Bytes of prepared writes that may wait in memory, for their body to be
-    /// put and then for their commit; callers wait for room. Default: 64 MiB.
-    pub queue_bytes: u64,
-}
+    /// What is switched on that this version cannot do yet. A store whose
+    /// configuration has any does not open.
+    pub fn unsupported(&self) -> Vec<Problem> {
+        unsupported::unsupported(self)
+    }
 
-impl Default for PayloadSettings {
-    fn default() -> Self {
-        Self {
-            inline_max_bytes: None,
-            max_bytes: 16 * 1024 * 1024,
-            cache_bytes: 64 * 1024 * 1024,
-            gc_grace_days: 7,
-            queue_bytes: 64 * 1024 * 1024,
+    /// The runtime database of tenant `default`.
+    pub(crate) fn home(&self) -> Result<Home<'_>, Error> {
+        let runtime = self
+            .databases
+            .runtime
+            .iter()
+            .flat_map(|runtime| &runtime.tenant_databases);
+        let tenant = runtime
+            .filter(|tenant| tenant.tenant_id == DEFAULT_TENANT)
+            .last();
+        let Some(TenantDatabase { database, .. }) = tenant else {
+            return Err(Error::new(
+                ErrorKind::UnknownTenant,
+                "databases.runtime has no database of tenant `default`",
+            ));
+        };
+        let connections = database.connections();
+        let connection = connections
+            .first()
+            .and_then(|one| self.db_connections.get(&one.connection));
+        let Some(connection) = connection else {
+            return Err(Error::new(
+                ErrorKind::Config,
+                "the connection is not configured",
+            ));
+        };
+        let named = database.spaces();
+        let space = if self.local_storage.enabled {
+            let path = &self.local_storage.base_path;
+            Some((
+                "localStorage".to_owned(),
+                SpaceConnection::new(format!("file:{path}")),
+            ))
+        } else {
+            named.into_iter().next().and_then(|one| {
+                let space = self.spaces_connections.get(&one.connection)?.clone();
+                Some((one.connection, space))
+            })
+        };
+        let space = space.map(|(name, mut space)| {
+            space.buckets = database.buckets(&space);
+            (name, space)
+        });
+        Ok(Home {
+            connection,
+            database: &database.db_name,
+            space,
+        })
+    }
+
+    /// Every database that is listed.
+    fn fixed_databases_mut(&mut self) -> Vec<&mut DatabaseConfig> {
+        let databases = &mut self.databases;
+        let mut all = Vec::new();
+        for tiered in [&mut databases.metadata, &mut databases.knowledge]
+            .into_iter()
+            .flatten()
+        {
+            all.extend(&mut tiered.generic_database);
+            all.extend(
+                tiered
+                    .domains_databases
+                    .iter_mut()
+                    .map(|domain| &mut domain.database),
+            );
+            all.extend(
+                tiered
+                    .tenant_databases
+                    .iter_mut()
+                    .map(|tenant| &mut tenant.database),
+            );
         }
-    }
-}
-
-/// How writes are done.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct WriteOptimization {
-    /// Versions in one commit. Default: 1,000.
-    pub batch_size: usize,
-    /// Whether bodies are compressed (zstd). Default: no. Each version records
-    /// it, so it may be switched at any time.
-    pub compression_enabled: bool,
-    /// Smaller bodies are not compressed. Default: 512 bytes.
-    pub compression_min_bytes: u64,
-}
-
-impl Default for WriteOptimization {
-    fn default() -> Self {
-        Self {
-            batch_size: 1000,
-            compression_enabled: false,
-            compression_min_bytes: 512,
+        if let Some(runtime) = &mut databases.runtime {
+            all.extend(
+                runtime
+                    .tenant_databases
+                    .iter_mut()
+                    .map(|tenant| &mut tenant.database),
+            );
         }
+        let shared = [
+            databases.logs.as_mut().map(|logs| &mut logs.databases),
+            databases
+                .identities
+                .as_mut()
+                .map(|identities| &mut identities.databases),
+            databases
+                .messaging
+                .as_mut()
+                .map(|messaging| &mut messaging.databases),
+        ];
+        for shared in shared.into_iter().flatten() {
+            all.extend(&mut shared.database);
+            all.extend(
+                shared
+                    .tenant_databases
+                    .iter_mut()
+                    .map(|tenant| &mut tenant.database),
+            );
+        }
+        all
     }
 }
 
-/// How long idempotency keys are remembered.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct Idempotency {
-    /// Hours from the commit. Default: 24.
-    pub keep_hours: u32,
-}
-
-impl Default for Idempotency {
-    fn default() -> Self {
-        Self { keep_hours: 24 }
+/// A path as it stands behind `sqlite:` and `file:`, where `//` in front has a
+/// meaning of its own.
+fn plain(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    match text.strip_prefix("//") {
+        Some(rest) => format!("/{}", rest.trim_start_matches('/')),
+        None => text.into_owned(),
     }
 }

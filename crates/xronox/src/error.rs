@@ -5,6 +5,8 @@ use std::fmt;
 use xronox_model::{Attempt, CollectionName, Invalid, Path, RecordId};
 use xronox_store::StoreError;
 
+use crate::config::{Problem, Problems};
+
 /// What went wrong, with a [kind](ErrorKind) to branch on.
 ///
 /// The message names the operation, the collection and the id, never a secret
@@ -63,7 +65,7 @@ pub enum ErrorKind {
     },
     /// Stored data is not what was written.
     Corrupt,
-    /// The configuration is wrong.
+    /// The configuration is wrong; [`problems`](Error::problems) says where.
     Config,
     /// The store was closed.
     Closed,
@@ -100,6 +102,26 @@ impl Error {
             unindexed: Vec::new(),
             source: None,
         }
+    }
+
+    pub(crate) fn with_source(
+        kind: ErrorKind,
+        message: String,
+        source: impl std::error::Error + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            kind,
+            message,
+            position: None,
+            source: Some(Box::new(source)),
+        }
+    }
+
+    /// What is wrong with a configuration, if that is what it is about.
+    pub fn problems(&self) -> &[Problem] {
+        let source = self.source.as_deref();
+        let problems = source.and_then(|source| source.downcast_ref::<Problems>());
+        problems.map_or(&[], |problems| &problems.all)
     }
 
     /// The error of a commit that several callers waited for.

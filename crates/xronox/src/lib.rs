@@ -207,8 +207,17 @@ mod store;
 
 pub use collection::Collection;
 pub use config::{
-    CollectionMap, Config, Idempotency, IndexSetting, PayloadSettings, Queries, Settings, Switch,
-    Unindexed, WriteOptimization,
+    Analytics, Audit, Base64Property, CollectionMap, Config, ConfigBuilder, ConfigLoader,
+    CountedWrite, CounterRetention, CounterRule, CounterRules, CrossTenantMode, CrossTenantRule,
+    DatabaseConfig, DatabaseTemplates, Databases, DbConnection, DevShadow, DomainDatabase,
+    DynamicTenants, Encryption, Fallback, HashAlgo, Idempotency, IdentitiesDatabases, IndexSetting,
+    KeepOne, LocalStorage, LogsDatabases, ManifestPeriod, MessagingDatabases, MessagingRetention,
+    MessagingSettings, MissedRuns, Offload, Operation, PayloadSettings, PayloadWrites,
+    PersonalProperty, Placeholder, Pool, Problem, ProductionConfig, Queries, Redis, RelativeTime,
+    Retention, Rollup, Routing, RoutingKey, RoutingPart, SaveMode, Scope, Settings,
+    SharedDatabases, Signing, Switch, Template, TemplatePart, TenantDatabase, TenantDatabases,
+    TenantIdRules, TenantTier, Thinning, TieredDatabases, TimeBasedRule, Timeframe, Transactions,
+    Unindexed, Validation, VersionRetention, WeightedRef, Worker, WriteOptimization,
 };
 pub use engine::{
     attribution::IntoActor,

@@ -3,21 +3,18 @@
 use std::{collections::HashMap, sync::Arc};
 
 use parking_lot::Mutex;
-use xronox_model::{BucketRole, CollectionName};
+use xronox_model::CollectionName;
 use xronox_store::{
-    Catalog, Clock, Documents, Gate, MemoryCatalog, MemoryDocuments, PayloadCache, Payloads, Space,
-    StoreError, SystemClock,
+    Catalog, Clock, Documents, MemoryCatalog, MemoryDocuments, PayloadCache, Payloads, Space,
+    SpaceConnection, StoreError, SystemClock,
 };
 
 use crate::{
-    Collection, Config, Error, Settings,
+    Collection, Config, Error, ErrorKind, Settings,
     collection::Shared,
-    config::{BodiesAddress, CatalogAddress},
+    config::{CatalogAddress, Home, Problems},
     database::Database,
 };
-
-/// The name of its only storage space.
-const SPACE: &str = "main";
 
 /// An open store. Clones are the same store.
 ///
@@ -83,14 +80,22 @@ impl Xronox {
     /// denied, [`Corrupt`](crate::ErrorKind::Corrupt) if one is
     /// damaged, [`Unsupported`](crate::ErrorKind::Unsupported) if a newer
     /// version wrote it, it lies on a network file system, or the backend is
-    /// not built in, [`Invalid`](crate::ErrorKind::Invalid) for a wrong
-    /// connection.
+    /// not built in or something is switched on that is [not there
+    /// yet](Config::unsupported), [`Config`](crate::ErrorKind::Config) if
+    /// something in it is wrong, [`UnknownTenant`](crate::ErrorKind::UnknownTenant)
+    /// if it has no runtime database of tenant `default`.
     pub async fn open(config: Config) -> Result<Self, Error> {
-        let space = match config.bodies {
+        config.check()?;
+        let missing = config.unsupported();
+        if !missing.is_empty() {
+            return Err(Problems::of_all(missing).into_error(ErrorKind::Unsupported));
+        }
+        let home = config.home()?;
+        let space = match home.space.clone() {
             None => None,
-            Some(bodies) => Some(open_space(bodies, config.create_buckets).await?),
+            Some((name, space)) => Some(open_space(name, space, config.create_buckets).await?),
         };
-        let (catalog, documents) = open_catalog(&config.catalog, &config.database).await?;
+        let (catalog, documents) = open_catalog(&home, &config.settings).await?;
         Self::assemble(Components::new(catalog, documents, space), config.settings)
     }
 
@@ -163,20 +168,12 @@ impl Xronox {
     }
 }
 
-async fn open_space(bodies: BodiesAddress, create: bool) -> Result<Space, Error> {
-    let opened = tokio::task::spawn_blocking(move || match bodies {
-        BodiesAddress::Files(folder) => {
-            let buckets = [
-                (BucketRole::Records, "records"),
-                (BucketRole::Versions, "versions"),
-                (BucketRole::Content, "content"),
-                (BucketRole::Backups, "backups"),
-            ];
-            let buckets = buckets.map(|(role, name)| (role, name.to_owned())).into();
-            Space::files(SPACE, &folder, &buckets, Gate::default())
-        }
-        BodiesAddress::Space(connection) => Space::connect(SPACE, &connection),
-    });
+async fn open_space(
+    name: String,
+    connection: SpaceConnection,
+    create: bool,
+) -> Result<Space, Error> {
+    let opened = tokio::task::spawn_blocking(move || Space::connect(name, &connection));
     let space = opened.await.map_err(|_| StoreError::Closed)??;
     if create {
         space.create_buckets().await?;
@@ -195,15 +192,28 @@ type Opened = (Arc<dyn Catalog>, Arc<dyn Documents>);
         reason = "opening is awaited whatever is built in"
     )
 )]
-async fn open_catalog(address: &CatalogAddress, database: &str) -> Result<Opened, Error> {
-    match address {
-        CatalogAddress::Memory => {
+#[cfg_attr(
+    not(feature = "mongodb"),
+    expect(unused_variables, reason = "the settings are MongoDB's")
+)]
+async fn open_catalog(home: &Home<'_>, settings: &Settings) -> Result<Opened, Error> {
+    let Home {
+        connection,
+        database,
+        ..
+    } = *home;
+    match connection.address() {
+        None => Err(Error::new(
+            ErrorKind::Config,
+            "the connection has no URI of a catalog",
+        )),
+        Some(CatalogAddress::Memory) => {
             let clock = Arc::new(SystemClock);
             let catalog = Arc::new(MemoryCatalog::new(database, clock.clone()));
             Ok((catalog, Arc::new(MemoryDocuments::new(clock))))
         }
         #[cfg(feature = "sqlite")]
-        CatalogAddress::Sqlite(folder) => {
+        Some(CatalogAddress::Sqlite(folder)) => {
             let file = format!("{}.sqlite", xronox_model::encode_name(database));
             let (file, clock) = (folder.join(file), Arc::new(SystemClock));
             let catalog = xronox_sqlite::SqliteCatalog::open(file, database, clock).await?;
@@ -211,21 +221,26 @@ async fn open_catalog(address: &CatalogAddress, database: &str) -> Result<Opened
             Ok((Arc::new(catalog), documents))
         }
         #[cfg(not(feature = "sqlite"))]
-        CatalogAddress::Sqlite(folder) => Err(Error::new(
-            crate::ErrorKind::Unsupported,
+        Some(CatalogAddress::Sqlite(folder)) => Err(Error::new(
+            ErrorKind::Unsupported,
             format!(
                 "{}: this build is without an embedded catalog (feature `sqlite`)",
                 folder.display()
             ),
         )),
         #[cfg(feature = "mongodb")]
-        CatalogAddress::Mongo(uri) => {
-            use xronox_mongodb::{ConnectionOptions, MongoConnection, MongoDatabase};
-            let options = ConnectionOptions::default();
+        Some(CatalogAddress::Mongo(uri)) => {
+            use xronox_mongodb::{MongoConnection, MongoDatabase};
+            let options = connection.options(settings.transactions);
             let connection = MongoConnection::open(uri.reveal(), options).await?;
             let database = MongoDatabase::open(&connection, database).await?;
             let documents = Arc::new(database.documents(Arc::new(SystemClock)));
             Ok((Arc::new(database.catalog().await?), documents))
         }
+        #[cfg(not(feature = "mongodb"))]
+        Some(CatalogAddress::Mongo(_)) => Err(Error::new(
+            ErrorKind::Unsupported,
+            "this build is without MongoDB (feature `mongodb`)",
+        )),
     }
 }

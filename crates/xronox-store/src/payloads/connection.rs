@@ -3,8 +3,9 @@
 mod resolve;
 mod url;
 
-use std::{fmt, num::NonZeroU64, time::Duration};
+use std::{borrow::Cow, fmt, num::NonZeroU64, time::Duration};
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use xronox_model::BucketRole;
 
@@ -53,7 +54,7 @@ pub(super) use resolve::{Place, Plan, Target};
 ///
 /// Buckets and folders are where a row's [`Location`](xronox_model::Location)
 /// is looked for, so they may not change while objects are there.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SpaceConnection {
     /// Where the store answers.
@@ -95,20 +96,23 @@ pub struct SpaceConnection {
     pub storage_class: PerRole,
     /// Requests under way at a time, 1 to 10,000.
     #[serde(default = "default_concurrency")]
+    #[schemars(range(min = 1, max = 10_000))]
     pub max_concurrency: usize,
     /// How long one request may take with its body, in milliseconds, at most
     /// an hour. With all its repetitions, pauses and the wait for its turn it
     /// takes at most four times as long.
     #[serde(default = "default_request_timeout")]
+    #[schemars(range(min = 1, max = 3_600_000))]
     pub request_timeout_ms: NonZeroU64,
     /// How often a request that failed is repeated, where that can help, at
     /// most 100 times.
     #[serde(default = "default_retries")]
+    #[schemars(range(max = 100))]
     pub max_retries: u32,
 }
 
 /// What a store speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Provider {
     /// Amazon S3 and whatever understands its requests.
@@ -124,7 +128,7 @@ pub enum Provider {
 }
 
 /// Where credentials come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Credentials {
     /// The provider's own chain: environment variables, then the machine.
@@ -169,8 +173,22 @@ impl<'de> Deserialize<'de> for Secret {
     }
 }
 
+impl JsonSchema for Secret {
+    fn schema_name() -> Cow<'static, str> {
+        "Secret".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "writeOnly": true })
+    }
+}
+
 /// A name for each bucket role; an empty one is none.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct PerRole {
     /// For [`BucketRole::Records`].
@@ -270,6 +288,42 @@ impl SpaceConnection {
     /// The first field that is wrong.
     pub fn validate(&self) -> Result<(), ConnectionError> {
         self.plan()?.places(&self.own_buckets()).map(drop)
+    }
+
+    /// Checks the endpoint, the credentials and the limits: all but the
+    /// buckets, which a database may name.
+    ///
+    /// # Errors
+    ///
+    /// The first field that is wrong.
+    pub fn validate_access(&self) -> Result<(), ConnectionError> {
+        self.plan().map(drop)
+    }
+
+    /// The same as [`validate`](Self::validate) with these buckets instead of
+    /// those that the connection names.
+    ///
+    /// # Errors
+    ///
+    /// The first field that is wrong.
+    pub fn validate_for(&self, buckets: &PerRole) -> Result<(), ConnectionError> {
+        self.plan()?.places(buckets).map(drop)
+    }
+
+    /// The buckets of a database: those that it names by role, then the one
+    /// that it names for all, then those that the connection names.
+    pub fn buckets_of(&self, own: &PerRole, all: Option<&str>) -> PerRole {
+        let ours = self.own_buckets();
+        let named = |role| {
+            let all = all.filter(|name| !name.is_empty());
+            own.get(role).or(all).or(ours.get(role)).map(str::to_owned)
+        };
+        PerRole {
+            records: named(BucketRole::Records),
+            versions: named(BucketRole::Versions),
+            content: named(BucketRole::Content),
+            backups: named(BucketRole::Backups),
+        }
     }
 
     /// The buckets that the connection itself names.
