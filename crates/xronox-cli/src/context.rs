@@ -87,7 +87,7 @@ impl Context {
         &mut self,
         named: Option<&str>,
     ) -> Result<Vec<CollectionName>, Failure> {
-        let mut names = self.store().await?.collections().await?;
+        let mut names = self.store().await?.home()?.collections().await?;
         if let Some(named) = named {
             let wanted: CollectionName = named.parse().map_err(xronox::Error::from)?;
             names.retain(|name| *name == wanted);

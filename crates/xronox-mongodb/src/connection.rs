@@ -21,6 +21,7 @@ use xronox_store::StoreError;
 
 use crate::{
     abandoned,
+    database::{MARKER, check_database_name},
     error::{self, Failure},
 };
 
@@ -264,6 +265,24 @@ impl MongoConnection {
         }
         *self.inner.deployment.lock() = deployment_of(&hello);
         Ok(())
+    }
+
+    /// Whether there is a database of this name with what this crate keeps in
+    /// one. Makes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Refused`] for a name that MongoDB does not take,
+    /// [`StoreError::Unavailable`] if nobody answers.
+    pub async fn has_database(&self, name: &str) -> Result<bool, StoreError> {
+        check_database_name(name)?;
+        let listed = self.within(async {
+            let database = self.inner.client.database(name);
+            let ours = doc! { "name": MARKER };
+            Ok(database.list_collection_names().filter(ours).await?)
+        });
+        let listed = listed.await.map_err(|failure| self.failed(failure))?;
+        Ok(!listed.is_empty())
     }
 
     /// Closes every connection, also those of databases that are still open.

@@ -2,7 +2,6 @@
 
 use std::{cmp::Ordering, ops::Bound};
 
-use bytes::Bytes;
 use rusqlite::{Connection, Rows, ToSql};
 use xronox_model::{Direction, KeyRange, Op, OrderedKey, RecordId, VersionRow};
 use xronox_store::{Access, Find, Found, MAX_STRETCH_BYTES, Position, StoreError};

@@ -6,9 +6,9 @@ use xronox_model::{CollectionName, IndexSpec};
 use xronox_store::Space;
 
 use crate::{
-    database::Database,
     engine::{committer::Committer, indexes::IndexState, turns::Turns},
     error::Doing,
+    storage::Storage,
 };
 
 /// Bodies of up to this many bytes are inline where objects are close by.
@@ -26,7 +26,7 @@ pub struct Collection {
 /// What all handles of a collection share.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) database: Arc<Database>,
+    pub(crate) database: Arc<Storage>,
     pub(crate) name: CollectionName,
     pub(crate) rules: Rules,
     pub(crate) indexes: IndexState,
@@ -53,7 +53,7 @@ pub(crate) struct Rules {
 }
 
 impl Shared {
-    pub(crate) fn new(database: Arc<Database>, name: CollectionName) -> Arc<Self> {
+    pub(crate) fn new(database: Arc<Storage>, name: CollectionName) -> Arc<Self> {
         let settings = &database.settings;
         let map = settings
             .collection_maps

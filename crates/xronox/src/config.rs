@@ -140,14 +140,6 @@ pub struct Config {
     not_text: Option<PathBuf>,
 }
 
-/// Where the one database of a store without tenants is.
-pub(crate) struct Home<'a> {
-    pub(crate) connection: &'a DbConnection,
-    pub(crate) database: &'a str,
-    /// The name of its space, and what that is with the database's buckets.
-    pub(crate) space: Option<(String, SpaceConnection)>,
-}
-
 impl Config {
     /// A store in the folder at `path`, made if it is not there: the catalogs
     /// under `path/catalog`, large bodies under `path/objects`.
@@ -326,56 +318,6 @@ impl Config {
     /// configuration has any does not open.
     pub fn unsupported(&self) -> Vec<Problem> {
         unsupported::unsupported(self)
-    }
-
-    /// The runtime database of tenant `default`.
-    pub(crate) fn home(&self) -> Result<Home<'_>, Error> {
-        let runtime = self
-            .databases
-            .runtime
-            .iter()
-            .flat_map(|runtime| &runtime.tenant_databases);
-        let tenant = runtime
-            .filter(|tenant| tenant.tenant_id == DEFAULT_TENANT)
-            .last();
-        let Some(TenantDatabase { database, .. }) = tenant else {
-            return Err(Error::new(
-                ErrorKind::UnknownTenant,
-                "databases.runtime has no database of tenant `default`",
-            ));
-        };
-        let connections = database.connections();
-        let connection = connections
-            .first()
-            .and_then(|one| self.db_connections.get(&one.connection));
-        let Some(connection) = connection else {
-            return Err(Error::new(
-                ErrorKind::Config,
-                "the connection is not configured",
-            ));
-        };
-        let named = database.spaces();
-        let space = if self.local_storage.enabled {
-            let path = &self.local_storage.base_path;
-            Some((
-                "localStorage".to_owned(),
-                SpaceConnection::new(format!("file:{path}")),
-            ))
-        } else {
-            named.into_iter().next().and_then(|one| {
-                let space = self.spaces_connections.get(&one.connection)?.clone();
-                Some((one.connection, space))
-            })
-        };
-        let space = space.map(|(name, mut space)| {
-            space.buckets = database.buckets(&space);
-            (name, space)
-        });
-        Ok(Home {
-            connection,
-            database: &database.db_name,
-            space,
-        })
     }
 
     /// Every database that is listed.

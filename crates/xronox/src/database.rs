@@ -1,105 +1,68 @@
-//! One database: its catalog and its bodies.
+//! The handle of a database.
 
-use std::sync::{
-    Arc, OnceLock,
-    atomic::{AtomicBool, AtomicU32, Ordering},
-};
+use std::{collections::HashMap, sync::Arc};
 
-use rand::RngCore;
-use xronox_model::{Attempt, RecordId, database_prefix};
-use xronox_store::{Catalog, Clock, Codec, CompressionSettings, Documents, Payloads, StoreError};
+use parking_lot::Mutex;
+use xronox_model::CollectionName;
 
-use crate::{Error, ErrorKind, Settings, engine::room::Room};
+use crate::{Collection, Error, collection::Shared, storage::Storage};
 
-/// One database of a store, and what this process knows of it.
-#[derive(Debug)]
-pub(crate) struct Database {
-    pub(crate) catalog: Arc<dyn Catalog>,
-    pub(crate) documents: Arc<dyn Documents>,
-    pub(crate) payloads: Payloads,
-    pub(crate) codec: Codec,
-    pub(crate) settings: Arc<Settings>,
-    pub(crate) clock: Arc<dyn Clock>,
-    /// In front of every payload key.
-    pub(crate) prefix: String,
-    pub(crate) room: Room,
-    closed: AtomicBool,
+/// So many collections are kept ready for their next use; beyond that, those
+/// that nobody uses are let go.
+const MAX_READY: usize = 256;
+
+/// An open database: the collections of a tenant, of a domain, or of
+/// everybody. Clones are the same database.
+///
+/// [`Xronox::with`](crate::Xronox::with) opens it.
+#[derive(Debug, Clone)]
+pub struct Database {
+    pub(crate) storage: Arc<Storage>,
+    /// The collections in use, each shared by all its handles.
+    ready: Arc<Mutex<HashMap<CollectionName, Arc<Shared>>>>,
 }
 
 impl Database {
-    pub(crate) fn new(
-        catalog: Arc<dyn Catalog>,
-        documents: Arc<dyn Documents>,
-        payloads: Payloads,
-        settings: Arc<Settings>,
-        clock: Arc<dyn Clock>,
-    ) -> Arc<Self> {
-        let writes = &settings.write_optimization;
-        let codec = Codec {
-            compression: writes.compression_enabled.then(|| CompressionSettings {
-                min_bytes: usize::try_from(writes.compression_min_bytes).unwrap_or(usize::MAX),
-                ..CompressionSettings::default()
-            }),
-        };
-        let room = Room::new(settings.payloads.queue_bytes);
-        let marker = catalog.marker();
-        Arc::new(Self {
-            prefix: database_prefix("", &marker.database, &marker.id),
-            catalog,
-            documents,
-            payloads,
-            codec,
-            settings,
-            clock,
-            room,
-            closed: AtomicBool::new(false),
-        })
-    }
-
-    /// Refuses to go on once the store is closed.
-    pub(crate) fn open(&self) -> Result<(), Error> {
-        if self.closed.load(Ordering::Acquire) {
-            return Err(StoreError::Closed.into());
+    pub(crate) fn new(storage: Arc<Storage>) -> Self {
+        Self {
+            storage,
+            ready: Arc::default(),
         }
-        Ok(())
     }
 
-    /// Lets the writes under way finish, then closes the storage.
-    pub(crate) async fn close(&self) -> Result<(), Error> {
-        self.closed.store(true, Ordering::Release);
-        // Whoever has all the room has seen every queued write answered.
-        self.room.close().await;
-        Ok(self.catalog.close().await?)
+    /// The name of the database.
+    pub fn name(&self) -> &str {
+        &self.storage.catalog.marker().database
     }
 
-    pub(crate) fn new_attempt() -> Attempt {
-        let mut bytes = [0; 12];
-        rand::rng().fill_bytes(&mut bytes);
-        Attempt::from_bytes(bytes)
+    /// The collection of this name. Nothing is made before the first write.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](crate::ErrorKind::Invalid) if the name is not 1 to 100
+    /// bytes of letters, digits, `_` and `-`, [`Closed`](crate::ErrorKind::Closed).
+    pub fn collection(&self, name: &str) -> Result<Collection, Error> {
+        let name: CollectionName = name.parse()?;
+        self.storage.open()?;
+        let mut ready = self.ready.lock();
+        if let Some(shared) = ready.get(&name) {
+            let shared = Arc::clone(shared);
+            return Ok(Collection { shared });
+        }
+        if ready.len() >= MAX_READY {
+            ready.retain(|_, shared| Arc::strong_count(shared) > 1);
+        }
+        let shared = self.storage.shared(&name);
+        ready.insert(name, Arc::clone(&shared));
+        Ok(Collection { shared })
     }
 
-    /// A fresh ObjectId: seconds, five random bytes of the process, and a
-    /// counter (<https://www.mongodb.com/docs/manual/reference/bson-types/#objectid>).
-    pub(crate) fn new_id(&self) -> RecordId {
-        static PROCESS: OnceLock<([u8; 5], AtomicU32)> = OnceLock::new();
-        let (process, counter) = PROCESS.get_or_init(|| {
-            let (mut process, mut start) = ([0; 5], [0; 4]);
-            rand::rng().fill_bytes(&mut process);
-            rand::rng().fill_bytes(&mut start);
-            (process, AtomicU32::new(u32::from_be_bytes(start)))
-        });
-        let seconds = self.clock.now().as_millis().max(0) / 1000;
-        let seconds = u32::try_from(seconds).unwrap_or(u32::MAX).to_be_bytes();
-        let count = counter.fetch_add(1, Ordering::Relaxed).to_be_bytes();
-        let mut id = [0; 12];
-        id[..4].copy_from_slice(&seconds);
-        id[4..9].copy_from_slice(process);
-        id[9..].copy_from_slice(&count[1..]);
-        RecordId::from_object_id(id)
+    /// The names of the collections that have been written to.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`](crate::ErrorKind::Unavailable), [`Closed`](crate::ErrorKind::Closed).
+    pub async fn collections(&self) -> Result<Vec<CollectionName>, Error> {
+        Ok(self.storage.catalog.collections().await?)
     }
-}
-
-/// The error for something that a setting forbids.
-pub(crate) fn forbidden(message: &str) -> Error {
-    Error::new(ErrorKind::Forbidden, message)
 }

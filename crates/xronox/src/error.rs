@@ -113,6 +113,7 @@ impl Error {
             kind,
             message,
             position: None,
+            unindexed: Vec::new(),
             source: Some(Box::new(source)),
         }
     }
@@ -141,7 +142,19 @@ impl Error {
             kind: self.kind.clone(),
             message: self.message.clone(),
             position: self.position,
+            unindexed: self.unindexed.clone(),
             source: None,
+        }
+    }
+
+    /// The error of something that several callers waited for.
+    pub(crate) fn of_several(error: std::sync::Arc<Self>) -> Self {
+        Self {
+            kind: error.kind.clone(),
+            message: error.message.clone(),
+            position: None,
+            unindexed: Vec::new(),
+            source: Some(Box::new(error)),
         }
     }
 

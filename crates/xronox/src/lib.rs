@@ -203,7 +203,9 @@ mod database;
 mod engine;
 mod error;
 mod input;
+mod storage;
 mod store;
+mod tenancy;
 
 pub use collection::Collection;
 pub use config::{
@@ -219,6 +221,7 @@ pub use config::{
     TenantIdRules, TenantTier, Thinning, TieredDatabases, TimeBasedRule, Timeframe, Transactions,
     Unindexed, Validation, VersionRetention, WeightedRef, Worker, WriteOptimization,
 };
+pub use database::Database;
 pub use engine::{
     attribution::IntoActor,
     blame::Blame,
@@ -239,7 +242,8 @@ pub use engine::{
 };
 pub use error::{Error, ErrorKind};
 pub use input::{IntoDocument, IntoId, IntoMoment, IntoPath, Moment};
-pub use store::{Components, Xronox};
+pub use store::{Components, Open, Xronox};
+pub use tenancy::{Context, DatabaseType, Shareable, Tiered};
 pub use xronox_model::{
     Attempt, BucketRole, CollectionName, Direction, Identity, Include, Op, PatchOp, Path,
     Projection, RecordId, Sha256, Timestamp, json,

@@ -1,22 +1,21 @@
 //! Opening a store.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{future::IntoFuture, sync::Arc};
 
-use parking_lot::Mutex;
-use xronox_model::CollectionName;
-use xronox_store::{
-    Catalog, Clock, Documents, MemoryCatalog, MemoryDocuments, PayloadCache, Payloads, Space,
-    SpaceConnection, StoreError, SystemClock,
-};
+use futures::future::BoxFuture;
+use xronox_store::{Catalog, Clock, Documents, PayloadCache, Payloads, Space, SystemClock};
 
 use crate::{
-    Collection, Config, Error, ErrorKind, Settings,
-    collection::Shared,
-    config::{CatalogAddress, Home, Problems},
-    database::Database,
+    Collection, Config, Context, Database, Error, ErrorKind, Settings, engine::room::Room,
+    storage::Storage, tenancy::Tenancy,
 };
 
-/// An open store. Clones are the same store.
+/// The tenant of a store without tenants.
+const DEFAULT_TENANT: &str = "default";
+
+/// An open store: the databases of all tenants. Clones are the same store.
+///
+/// A store for one needs no tenants:
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -31,12 +30,22 @@ use crate::{
 /// # Ok(())
 /// # }
 /// ```
+///
+/// That is the runtime database of the tenant `default`; [`tenant`](Self::tenant)
+/// and [`with`](Self::with) open those of others.
 #[derive(Debug, Clone)]
 pub struct Xronox {
-    pub(crate) database: Arc<Database>,
-    /// The collections in use, each shared by all its handles. Not part of the
-    /// database, which they hold: a store without handles is let go.
-    collections: Arc<Mutex<HashMap<CollectionName, Arc<Shared>>>>,
+    databases: Databases,
+    /// The runtime database of the tenant `default`.
+    home: Option<Database>,
+}
+
+/// Where the databases come from.
+#[derive(Debug, Clone)]
+enum Databases {
+    Configured(Arc<Tenancy>),
+    /// One that was put together, and no others.
+    Assembled,
 }
 
 /// The parts that a store is made of, for those who bring their own: tests
@@ -71,39 +80,39 @@ impl Components {
 }
 
 impl Xronox {
-    /// Opens the store that `config` describes, making it if it is not there.
+    /// Opens the store that `config` describes. The runtime database of the
+    /// tenant `default` is opened, and made if it is not there; all others
+    /// are when they are first used.
     ///
     /// # Errors
     ///
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) if a file cannot be
+    /// [`Config`](ErrorKind::Config) for a configuration that contradicts
+    /// itself, [`Unavailable`](ErrorKind::Unavailable) if a file cannot be
     /// opened or written, or a server or bucket is out of reach, missing or
-    /// denied, [`Corrupt`](crate::ErrorKind::Corrupt) if one is
-    /// damaged, [`Unsupported`](crate::ErrorKind::Unsupported) if a newer
-    /// version wrote it, it lies on a network file system, or the backend is
-    /// not built in or something is switched on that is [not there
-    /// yet](Config::unsupported), [`Config`](crate::ErrorKind::Config) if
-    /// something in it is wrong, [`UnknownTenant`](crate::ErrorKind::UnknownTenant)
-    /// if it has no runtime database of tenant `default`.
+    /// denied, [`Corrupt`](ErrorKind::Corrupt) if one is damaged,
+    /// [`Unsupported`](ErrorKind::Unsupported) if a newer version wrote it, it
+    /// lies on a network file system, or something is asked for that this
+    /// build or version does not do, [`Invalid`](ErrorKind::Invalid) for a
+    /// wrong connection.
     pub async fn open(config: Config) -> Result<Self, Error> {
-        config.check()?;
-        let missing = config.unsupported();
-        if !missing.is_empty() {
-            return Err(Problems::of_all(missing).into_error(ErrorKind::Unsupported));
-        }
-        let home = config.home()?;
-        let space = match home.space.clone() {
-            None => None,
-            Some((name, space)) => Some(open_space(name, space, config.create_buckets).await?),
+        let tenancy = Tenancy::new(config)?;
+        let home = match tenancy.open(&Context::runtime(DEFAULT_TENANT)).await {
+            Ok(database) => Some(database),
+            Err(error) if *error.kind() == ErrorKind::UnknownTenant => None,
+            Err(error) => return Err(error),
         };
-        let (catalog, documents) = open_catalog(&home, &config.settings).await?;
-        Self::assemble(Components::new(catalog, documents, space), config.settings)
+        Ok(Self {
+            databases: Databases::Configured(Arc::new(tenancy)),
+            home,
+        })
     }
 
-    /// Puts a store together from parts.
+    /// Puts a store together from parts: the runtime database of the tenant
+    /// `default` and no others.
     ///
     /// # Errors
     ///
-    /// [`Invalid`](crate::ErrorKind::Invalid) if the parts do not fit.
+    /// [`Invalid`](ErrorKind::Invalid) if the parts do not fit.
     pub fn assemble(components: Components, settings: Settings) -> Result<Self, Error> {
         let Components {
             catalog,
@@ -119,128 +128,142 @@ impl Xronox {
                 Payloads::new([space], Some(home), cache)?
             }
         };
+        let room = Room::new(settings.payloads.queue_bytes);
+        let settings = Arc::new(settings);
+        let storage = Storage::new(catalog, documents, payloads, settings, clock, room);
         Ok(Self {
-            database: Database::new(catalog, documents, payloads, Arc::new(settings), clock),
-            collections: Arc::default(),
+            databases: Databases::Assembled,
+            home: Some(Database::new(storage)),
         })
     }
 
-    /// The collection of this name. Nothing is made before the first write.
+    /// Opens the database of a context; await it. Once open, this takes
+    /// microseconds, so a handle need not be kept.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use serde_json::json;
+    /// use xronox::{Config, Context, Xronox};
+    ///
+    /// let xronox = Xronox::open(Config::from_json(
+    ///     r#"{
+    ///         "dbConnections": { "main": { "mongoUri": "memory:" } },
+    ///         "databases": {
+    ///             "metadata": {
+    ///                 "genericDatabase": { "dbConnRef": "main", "dbName": "app_metadata" }
+    ///             },
+    ///             "runtime": {
+    ///                 "dynamicTenants": {
+    ///                     "enabled": true, "dbConnRef": "main", "dbNameTemplate": "app_{tenantId}"
+    ///                 }
+    ///             }
+    ///         }
+    ///     }"#,
+    /// )?).await?;
+    ///
+    /// let acme = xronox.tenant("acme").await?;
+    /// acme.collection("users")?.create(json!({ "name": "Ann" })).await?;
+    /// let globex = xronox.tenant("globex").await?;
+    /// assert!(globex.collections().await?.is_empty());
+    ///
+    /// let plans = xronox.with(Context::metadata().generic()).await?.collection("plans")?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`Invalid`](crate::ErrorKind::Invalid) if the name is not 1 to 100
-    /// bytes of letters, digits, `_` and `-`, [`Closed`](crate::ErrorKind::Closed).
+    /// [`UnknownTenant`](ErrorKind::UnknownTenant) if the configuration knows
+    /// no such tenant, [`Config`](ErrorKind::Config) if it has no other such
+    /// database, [`Invalid`](ErrorKind::Invalid) for names that cannot be one,
+    /// [`Forbidden`](ErrorKind::Forbidden) for a suspended tenant, a `dbName`
+    /// that is not the database's, and a database that is somebody else's;
+    /// those of [`open`](Self::open).
+    pub fn with(&self, context: Context) -> Open<'_> {
+        Open {
+            xronox: self,
+            context,
+        }
+    }
+
+    /// Opens the runtime database of a tenant; await it. Short for
+    /// [`with`](Self::with) a [`Context::runtime`].
+    pub fn tenant(&self, id: impl Into<String>) -> Open<'_> {
+        self.with(Context::runtime(id))
+    }
+
+    /// The runtime database of the tenant `default`.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownTenant`](ErrorKind::UnknownTenant) if the configuration has
+    /// none.
+    pub fn home(&self) -> Result<&Database, Error> {
+        self.home.as_ref().ok_or_else(|| {
+            Error::new(
+                ErrorKind::UnknownTenant,
+                "the configuration has no runtime database of a tenant `default`: say which \
+                 tenant is meant",
+            )
+        })
+    }
+
+    /// A collection of [`home`](Self::home). Nothing is made before the first
+    /// write.
+    ///
+    /// # Errors
+    ///
+    /// As [`home`](Self::home) and [`Database::collection`].
     pub fn collection(&self, name: &str) -> Result<Collection, Error> {
-        let name: CollectionName = name.parse()?;
-        self.database.open()?;
-        let mut collections = self.collections.lock();
-        let shared = collections
-            .entry(name)
-            .or_insert_with_key(|name| Shared::new(Arc::clone(&self.database), name.clone()));
-        Ok(Collection {
-            shared: Arc::clone(shared),
-        })
-    }
-
-    /// The names of the collections that have been written to.
-    ///
-    /// # Errors
-    ///
-    /// [`Unavailable`](crate::ErrorKind::Unavailable), [`Closed`](crate::ErrorKind::Closed).
-    pub async fn collections(&self) -> Result<Vec<CollectionName>, Error> {
-        Ok(self.database.catalog.collections().await?)
+        self.home()?.collection(name)
     }
 
     /// Finishes the writes under way and lets go of the storage. Every later
-    /// call is [`Closed`](crate::ErrorKind::Closed).
+    /// call is [`Closed`](ErrorKind::Closed).
     ///
     /// A store that is dropped instead loses nothing that was acknowledged.
     ///
     /// # Errors
     ///
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) if the storage could not
-    /// be closed cleanly; nothing is lost then either.
+    /// [`Unavailable`](ErrorKind::Unavailable) if the storage could not be
+    /// closed cleanly; nothing is lost then either.
     pub async fn close(&self) -> Result<(), Error> {
-        self.database.close().await?;
-        self.collections.lock().clear();
-        Ok(())
+        match (&self.databases, &self.home) {
+            (Databases::Configured(tenancy), _) => tenancy.close().await,
+            (Databases::Assembled, Some(home)) => home.storage.close().await,
+            (Databases::Assembled, None) => Ok(()),
+        }
     }
 }
 
-async fn open_space(
-    name: String,
-    connection: SpaceConnection,
-    create: bool,
-) -> Result<Space, Error> {
-    let opened = tokio::task::spawn_blocking(move || Space::connect(name, &connection));
-    let space = opened.await.map_err(|_| StoreError::Closed)??;
-    if create {
-        space.create_buckets().await?;
-    } else {
-        space.check().await?;
-    }
-    Ok(space)
+/// Opens a database; await it. Gives a [`Database`]. Made with
+/// [`Xronox::with`].
+#[derive(Debug)]
+#[must_use = "nothing is opened until it is awaited"]
+pub struct Open<'a> {
+    xronox: &'a Xronox,
+    context: Context,
 }
 
-type Opened = (Arc<dyn Catalog>, Arc<dyn Documents>);
+impl<'a> IntoFuture for Open<'a> {
+    type Output = Result<Database, Error>;
+    type IntoFuture = BoxFuture<'a, Self::Output>;
 
-#[cfg_attr(
-    not(any(feature = "sqlite", feature = "mongodb")),
-    expect(
-        clippy::unused_async,
-        reason = "opening is awaited whatever is built in"
-    )
-)]
-#[cfg_attr(
-    not(feature = "mongodb"),
-    expect(unused_variables, reason = "the settings are MongoDB's")
-)]
-async fn open_catalog(home: &Home<'_>, settings: &Settings) -> Result<Opened, Error> {
-    let Home {
-        connection,
-        database,
-        ..
-    } = *home;
-    match connection.address() {
-        None => Err(Error::new(
-            ErrorKind::Config,
-            "the connection has no URI of a catalog",
-        )),
-        Some(CatalogAddress::Memory) => {
-            let clock = Arc::new(SystemClock);
-            let catalog = Arc::new(MemoryCatalog::new(database, clock.clone()));
-            Ok((catalog, Arc::new(MemoryDocuments::new(clock))))
-        }
-        #[cfg(feature = "sqlite")]
-        Some(CatalogAddress::Sqlite(folder)) => {
-            let file = format!("{}.sqlite", xronox_model::encode_name(database));
-            let (file, clock) = (folder.join(file), Arc::new(SystemClock));
-            let catalog = xronox_sqlite::SqliteCatalog::open(file, database, clock).await?;
-            let documents = Arc::new(catalog.documents());
-            Ok((Arc::new(catalog), documents))
-        }
-        #[cfg(not(feature = "sqlite"))]
-        Some(CatalogAddress::Sqlite(folder)) => Err(Error::new(
-            ErrorKind::Unsupported,
-            format!(
-                "{}: this build is without an embedded catalog (feature `sqlite`)",
-                folder.display()
-            ),
-        )),
-        #[cfg(feature = "mongodb")]
-        Some(CatalogAddress::Mongo(uri)) => {
-            use xronox_mongodb::{MongoConnection, MongoDatabase};
-            let options = connection.options(settings.transactions);
-            let connection = MongoConnection::open(uri.reveal(), options).await?;
-            let database = MongoDatabase::open(&connection, database).await?;
-            let documents = Arc::new(database.documents(Arc::new(SystemClock)));
-            Ok((Arc::new(database.catalog().await?), documents))
-        }
-        #[cfg(not(feature = "mongodb"))]
-        Some(CatalogAddress::Mongo(_)) => Err(Error::new(
-            ErrorKind::Unsupported,
-            "this build is without MongoDB (feature `mongodb`)",
-        )),
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            match (&self.xronox.databases, &self.xronox.home) {
+                (Databases::Configured(tenancy), _) => tenancy.open(&self.context).await,
+                (Databases::Assembled, Some(home))
+                    if self.context == Context::runtime(DEFAULT_TENANT) =>
+                {
+                    Ok(home.clone())
+                }
+                (Databases::Assembled, _) => Err(Error::new(
+                    ErrorKind::UnknownTenant,
+                    format!("{}: this store was put together without it", self.context),
+                )),
+            }
+        })
     }
 }

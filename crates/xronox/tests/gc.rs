@@ -150,10 +150,10 @@ async fn an_orphan_goes_after_two_runs_and_a_grace() {
         let all = parts.keys().await;
 
         // Too young to tell.
-        let young = xronox.gc().await.unwrap();
+        let young = xronox.home().unwrap().gc().await.unwrap();
         assert_eq!((young.listed, young.unnamed, young.noted), (5, 0, 0));
         parts.wait(Duration::from_mins(16));
-        let dry = xronox.gc().dry_run().await.unwrap();
+        let dry = xronox.home().unwrap().gc().dry_run().await.unwrap();
         assert_eq!(
             (dry.listed, dry.unnamed, dry.noted, dry.deleted),
             (5, 1, 1, 0)
@@ -164,6 +164,8 @@ async fn an_orphan_goes_after_two_runs_and_a_grace() {
         parts.wait(8 * DAY);
         let (mut told, mut garbage) = (0, Vec::new());
         let first = xronox
+            .home()
+            .unwrap()
             .gc()
             .on_progress(|progress| told = progress.done)
             .on_garbage(|object| garbage.push((object.key, object.bytes, object.fate)))
@@ -176,25 +178,27 @@ async fn an_orphan_goes_after_two_runs_and_a_grace() {
 
         parts.wait(6 * DAY);
         let early = xronox
+            .home()
+            .unwrap()
             .gc()
             .on_garbage(|object| assert_eq!(object.fate, Fate::Waiting))
             .await
             .unwrap();
         assert_eq!((early.unnamed, early.noted, early.deleted), (1, 0, 0));
         parts.wait(DAY);
-        let foreseen = xronox.gc().dry_run().await.unwrap();
+        let foreseen = xronox.home().unwrap().gc().dry_run().await.unwrap();
         assert_eq!((foreseen.deleted, foreseen.deleted_bytes), (1, 7));
         assert_eq!(parts.keys().await, all);
-        let late = xronox.gc().await.unwrap();
+        let late = xronox.home().unwrap().gc().await.unwrap();
         assert_eq!((late.deleted, late.deleted_bytes), (1, 7));
         let left: Vec<String> = all.iter().filter(|key| **key != orphan).cloned().collect();
         assert_eq!(parts.keys().await, left);
-        let done = xronox.gc().await.unwrap();
+        let done = xronox.home().unwrap().gc().await.unwrap();
         assert_eq!(
             (done.listed, done.unnamed, done.noted, done.deleted),
             (4, 0, 0, 0)
         );
-        assert!(xronox.verify().await.unwrap().clean());
+        assert!(xronox.home().unwrap().verify().await.unwrap().clean());
     }
 }
 
@@ -208,7 +212,7 @@ async fn a_note_is_forgotten_when_it_is_wrong() {
         let orphan = format!("{prefix}/orders/x/v0/aaaaaaaaaaaaaaaaaaaaaaaa/item.json");
         parts.put(&orphan).await;
         parts.wait(DAY);
-        assert_eq!(parts.xronox.gc().await.unwrap().noted, 1);
+        assert_eq!(parts.xronox.home().unwrap().gc().await.unwrap().noted, 1);
         // It is deleted by somebody else, and comes back.
         parts
             .bucket
@@ -216,9 +220,9 @@ async fn a_note_is_forgotten_when_it_is_wrong() {
             .await
             .unwrap();
         parts.wait(8 * DAY);
-        assert_eq!(parts.xronox.gc().await.unwrap().deleted, 0);
+        assert_eq!(parts.xronox.home().unwrap().gc().await.unwrap().deleted, 0);
         parts.put(&orphan).await;
-        let again = parts.xronox.gc().await.unwrap();
+        let again = parts.xronox.home().unwrap().gc().await.unwrap();
         assert_eq!((again.noted, again.deleted), (1, 0));
     }
 }
@@ -246,21 +250,43 @@ async fn what_was_released_goes_and_what_is_named_stays() {
             .unwrap();
         assert_eq!(parts.keys().await.len(), 4);
         parts.wait(DAY);
-        assert_eq!(parts.xronox.gc().grace(DAY).await.unwrap().noted, 2);
+        assert_eq!(
+            parts
+                .xronox
+                .home()
+                .unwrap()
+                .gc()
+                .grace(DAY)
+                .await
+                .unwrap()
+                .noted,
+            2
+        );
         parts.wait(DAY);
-        let run = parts.xronox.gc().grace(DAY).await.unwrap();
+        let run = parts.xronox.home().unwrap().gc().grace(DAY).await.unwrap();
         assert_eq!((run.listed, run.deleted), (4, 2));
         assert_eq!(parts.keys().await.len(), 2);
         assert_eq!(
             orders.get_latest(&id).await.unwrap().document(),
             json!({ "n": 1 })
         );
-        assert!(parts.xronox.verify().await.unwrap().clean());
+        assert!(parts.xronox.home().unwrap().verify().await.unwrap().clean());
         // What a dropped collection had is garbage too.
         parts.catalog.drop_collection(orders.name()).await.unwrap();
-        parts.xronox.gc().grace(DAY).await.unwrap();
+        parts.xronox.home().unwrap().gc().grace(DAY).await.unwrap();
         parts.wait(DAY);
-        assert_eq!(parts.xronox.gc().grace(DAY).await.unwrap().deleted, 2);
+        assert_eq!(
+            parts
+                .xronox
+                .home()
+                .unwrap()
+                .gc()
+                .grace(DAY)
+                .await
+                .unwrap()
+                .deleted,
+            2
+        );
         assert!(parts.keys().await.is_empty());
     }
 }
@@ -279,14 +305,14 @@ async fn databases_share_a_bucket() {
     }
     for _ in 0..2 {
         clock.advance(8 * 24 * 60 * 60 * 1000);
-        one.xronox.gc().await.unwrap();
+        one.xronox.home().unwrap().gc().await.unwrap();
     }
     let left = one.keys().await;
     assert_eq!(left.len(), 7);
     let own = format!("{}/", one.prefix());
     assert_eq!(left.iter().filter(|key| key.starts_with(&own)).count(), 3);
     for parts in [&one, &two] {
-        assert!(parts.xronox.verify().await.unwrap().clean());
+        assert!(parts.xronox.home().unwrap().verify().await.unwrap().clean());
     }
 }
 
@@ -305,16 +331,37 @@ async fn without_a_grace_two_runs_are_enough() {
                 .unwrap()
                 .path();
             std::fs::write(database.join("item.json#1"), b"half").unwrap();
-            let first = store.xronox.gc().grace(Duration::ZERO).await.unwrap();
+            let first = store
+                .xronox
+                .home()
+                .unwrap()
+                .gc()
+                .grace(Duration::ZERO)
+                .await
+                .unwrap();
             assert_eq!((first.listed, first.noted, first.deleted), (6, 1, 0));
-            let second = store.xronox.gc().grace(Duration::ZERO).await.unwrap();
+            let second = store
+                .xronox
+                .home()
+                .unwrap()
+                .gc()
+                .grace(Duration::ZERO)
+                .await
+                .unwrap();
             assert_eq!((second.noted, second.deleted), (0, 1));
         }
         for _ in 0..2 {
-            let clean = store.xronox.gc().grace(Duration::ZERO).await.unwrap();
+            let clean = store
+                .xronox
+                .home()
+                .unwrap()
+                .gc()
+                .grace(Duration::ZERO)
+                .await
+                .unwrap();
             assert_eq!((clean.listed, clean.unnamed), (5, 0));
         }
-        assert!(store.xronox.verify().await.unwrap().clean());
+        assert!(store.xronox.home().unwrap().verify().await.unwrap().clean());
     }
 }
 
@@ -350,15 +397,15 @@ async fn no_named_body_is_ever_deleted() {
                 orders.restore_collection(to).await.unwrap();
             }
             parts.wait(DAY);
-            parts.xronox.gc().grace(DAY).await.unwrap();
-            let report = parts.xronox.verify().await.unwrap();
+            parts.xronox.home().unwrap().gc().grace(DAY).await.unwrap();
+            let report = parts.xronox.home().unwrap().verify().await.unwrap();
             assert!(report.clean(), "round {round}: {:#?}", report.damages);
         }
         parts.wait(DAY);
-        parts.xronox.gc().grace(DAY).await.unwrap();
+        parts.xronox.home().unwrap().gc().grace(DAY).await.unwrap();
         parts.wait(DAY);
-        parts.xronox.gc().grace(DAY).await.unwrap();
-        let last = parts.xronox.gc().grace(DAY).await.unwrap();
+        parts.xronox.home().unwrap().gc().grace(DAY).await.unwrap();
+        let last = parts.xronox.home().unwrap().gc().grace(DAY).await.unwrap();
         assert_eq!(last.unnamed, 0);
     }
 }

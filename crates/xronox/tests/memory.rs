@@ -65,7 +65,12 @@ fn working_process() {
             "copy" => {
                 let there = config(&folder.join("copy"), inline);
                 let there = Xronox::open(there).await.unwrap();
-                let report = store.copy_to(&there).await.unwrap();
+                let report = store
+                    .home()
+                    .unwrap()
+                    .copy_to(there.home().unwrap())
+                    .await
+                    .unwrap();
                 assert_eq!(report.compared, RECORDS as u64);
                 there.close().await.unwrap();
             }

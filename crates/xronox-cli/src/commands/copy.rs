@@ -34,15 +34,18 @@ pub(super) async fn run(args: Copy, cx: &mut Context) -> Result<Exit, Failure> {
     let target = interrupt.or(async { Ok(Xronox::open(to.config()?.create_buckets()).await?) });
     let target = target.await?;
     let bar = cx.notices.things(Some(0));
-    let mut copy = source.copy_to(&target).on_progress(|progress: Progress| {
-        if let Some(name) = progress.collection {
-            bar.set_message(name.to_string());
-        }
-        if let Some(total) = progress.total {
-            bar.set_length(total);
-        }
-        bar.set_position(progress.done);
-    });
+    let mut copy = source
+        .home()?
+        .copy_to(target.home()?)
+        .on_progress(|progress: Progress| {
+            if let Some(name) = progress.collection {
+                bar.set_message(name.to_string());
+            }
+            if let Some(total) = progress.total {
+                bar.set_length(total);
+            }
+            bar.set_position(progress.done);
+        });
     if !names.is_empty() {
         copy = copy.collections(names);
     }

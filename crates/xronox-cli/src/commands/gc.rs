@@ -19,6 +19,7 @@ pub(super) async fn run(args: Gc, cx: &mut Context) -> Result<Exit, Failure> {
     let Context { out, .. } = cx;
     let mut listed = Ok(());
     let mut gc = store
+        .home()?
         .gc()
         .on_progress(|progress: Progress| bar.set_position(progress.done));
     if args.list {

@@ -30,7 +30,7 @@ pub(super) async fn run(args: Verify, cx: &mut Context) -> Result<Exit, Failure>
     };
     let report = match &args.collection {
         Some(name) => store.collection(name)?.verify().on_progress(told).await,
-        None => store.verify().on_progress(told).await,
+        None => store.home()?.verify().on_progress(told).await,
     };
     bar.finish_and_clear();
     let report = report.map_err(|error| Failure::from(error).found_by_verify())?;

@@ -1,6 +1,5 @@
 //! Reading along an access path.
 
-use bytes::Bytes;
 use xronox_model::{Direction, KeyRange, Op, OrderedKey, Path, VersionRow};
 
 use super::{collection, collection::Collection, shown};

@@ -8,10 +8,10 @@ use xronox_model::{Body, CollectionName, IndexKeys, Op, Sha256, VersionRow};
 use xronox_store::{Bodies, Indexes};
 
 use crate::{
-    Error, ErrorKind, Progress, Xronox,
+    Database, Error, ErrorKind, Progress,
     collection::Shared,
-    database::Database,
     engine::{prepare::Canonical, progress::Listener, query::body::handfuls, record::parse},
+    storage::Storage,
 };
 
 const WHAT: &str = "copy";
@@ -25,12 +25,12 @@ const MAX_BYTES: u64 = 8 * 1024 * 1024;
 
 /// Copies collections into another store; await it.
 ///
-/// Gives a [`CopyReport`]. Made with [`Xronox::copy_to`].
+/// Gives a [`CopyReport`]. Made with [`Database::copy_to`].
 #[derive(Debug)]
 #[must_use = "nothing is copied until it is awaited"]
 pub struct Copy<'a> {
-    source: &'a Xronox,
-    target: &'a Xronox,
+    source: &'a Database,
+    target: &'a Database,
     names: Option<Vec<CollectionName>>,
     progress: Listener<'a>,
 }
@@ -53,8 +53,8 @@ pub struct CopyReport {
     pub compared: u64,
 }
 
-impl Xronox {
-    /// Copies collections into another store, on whatever backend: every
+impl Database {
+    /// Copies collections into another database, on whatever backend: every
     /// version as it is, with its numbers, times, authors and hashes, and the
     /// indexes. Bodies are written anew, as the other store's settings say.
     ///
@@ -79,7 +79,7 @@ impl Xronox {
     ///     Xronox::open(Config::memory()).await?,
     /// );
     /// let made = here.collection("orders")?.create(json!({ "total": 10 })).await?;
-    /// let report = here.copy_to(&there).await?;
+    /// let report = here.home()?.copy_to(there.home()?).await?;
     /// assert_eq!((report.versions, report.compared), (1, 1));
     /// let copied = there.collection("orders")?.get_latest(&made.id).await?;
     /// assert_eq!(copied.json()["total"], 10);
@@ -95,7 +95,7 @@ impl Xronox {
     /// named and not there, [`Corrupt`](ErrorKind::Corrupt) for a body that is
     /// not what was written or copies that differ afterwards,
     /// [`Unavailable`](ErrorKind::Unavailable): begin again.
-    pub fn copy_to<'a>(&'a self, target: &'a Xronox) -> Copy<'a> {
+    pub fn copy_to<'a>(&'a self, target: &'a Database) -> Copy<'a> {
         Copy {
             source: self,
             target,
@@ -126,7 +126,7 @@ impl<'a> IntoFuture for Copy<'a> {
 
     fn into_future(mut self) -> Self::IntoFuture {
         Box::pin(async move {
-            let [here, there] = [self.source, self.target].map(|s| s.database.catalog.marker());
+            let [here, there] = [self.source, self.target].map(|s| s.storage.catalog.marker());
             if here.id == there.id {
                 return Err(Error::new(
                     ErrorKind::Invalid,
@@ -389,7 +389,7 @@ async fn carry_body(
     };
     // A key of its own, as for any other write: a copy that goes on after a
     // crash must not write over what an earlier one has put.
-    let attempt = Database::new_attempt();
+    let attempt = Storage::new_attempt();
     let prepared = to
         .prepare(&canonical, indexes, &row.id, row.ov, attempt)
         .await?;

@@ -11,7 +11,6 @@ use xronox_store::{
 use crate::{
     Error, ErrorKind, Written,
     collection::Shared,
-    database::Database,
     engine::{
         attribution::Attribution,
         committer::{Known, Pending, Trouble},
@@ -20,6 +19,7 @@ use crate::{
         record::parse,
         turns::Expected,
     },
+    storage::Storage,
 };
 
 /// How often a write is prepared anew because others changed the record or
@@ -92,7 +92,7 @@ impl Shared {
     ) -> Result<Written, Error> {
         for _ in 0..MAX_TRIES {
             let indexes = self.indexes().await?;
-            let attempt = Database::new_attempt();
+            let attempt = Storage::new_attempt();
             let ov = draft.expect.ov.map_or(0, |ov| ov + 1);
             let prepared = self
                 .prepare(document, &indexes, draft.id, ov, attempt)
@@ -141,7 +141,7 @@ impl Shared {
                 idempotency: draft.idempotency.clone(),
                 ..*draft
             };
-            let attempt = Database::new_attempt();
+            let attempt = Storage::new_attempt();
             let append = self.append(&own, attempt, body.clone(), keys, unique);
             let committer = self.committer();
             let mutations = vec![Mutation::Append(append)];
@@ -190,7 +190,7 @@ impl Shared {
             };
             let unchanged = draft.skip_unchanged && canonical.sha256 == expected.sha256;
             let indexes = self.indexes().await?;
-            let attempt = Database::new_attempt();
+            let attempt = Storage::new_attempt();
             let ov = expected.ov + 1;
             let prepared = self
                 .prepare(&canonical, &indexes, draft.id, ov, attempt)
@@ -264,7 +264,7 @@ impl Shared {
             let purge = Purge {
                 id: id.clone(),
                 expect_ov,
-                attempt: Database::new_attempt(),
+                attempt: Storage::new_attempt(),
                 actor: attribution.actor.clone(),
                 on_behalf_of: attribution.on_behalf_of.clone(),
                 reason: attribution.reason.clone(),

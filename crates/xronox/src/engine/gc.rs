@@ -16,7 +16,7 @@ use serde::Serialize;
 use xronox_model::{BucketRole, Location, Timestamp};
 use xronox_store::{ObjectEntry, Space};
 
-use crate::{Error, Progress, Xronox, database::Database, engine::progress::Listener};
+use crate::{Database, Error, Progress, engine::progress::Listener, storage::Storage};
 use notes::{Note, Notes};
 
 /// The buckets that are looked through. Backups are not: they are named
@@ -39,7 +39,7 @@ const AHEAD: usize = 16;
 #[derive(Debug)]
 #[must_use = "nothing is collected until it is awaited"]
 pub struct Gc<'a> {
-    database: &'a Arc<Database>,
+    database: &'a Arc<Storage>,
     dry_run: bool,
     grace: Duration,
     progress: Listener<'a>,
@@ -106,12 +106,12 @@ pub struct GcReport {
     pub dry_run: bool,
 }
 
-impl Xronox {
+impl Database {
     /// Deletes bodies that no version names any more, or ever did: what purges
     /// and retention released, and what writes that failed left behind.
     ///
     /// It takes two runs at least a [grace period](Gc::grace) apart to delete
-    /// an object: the first one notes it. Only objects of this store's own
+    /// an object: the first one notes it. Only objects of this
     /// database are looked at, in the space that takes its new bodies. Runs of
     /// several processes at a time do no harm.
     ///
@@ -120,9 +120,9 @@ impl Xronox {
     /// [`Unavailable`](crate::ErrorKind::Unavailable): run it again. What was
     /// deleted until then was garbage all the same.
     pub fn gc(&self) -> Gc<'_> {
-        let days = u64::from(self.database.settings.payloads.gc_grace_days);
+        let days = u64::from(self.storage.settings.payloads.gc_grace_days);
         Gc {
-            database: &self.database,
+            database: &self.storage,
             dry_run: false,
             grace: Duration::from_secs(days * 24 * 60 * 60),
             progress: Listener::default(),
@@ -219,7 +219,7 @@ fn roles(space: &Space) -> Vec<BucketRole> {
 
 /// A collection under way.
 struct Sweep<'a, 'l> {
-    database: &'a Database,
+    database: &'a Storage,
     notes: Notes<'a>,
     started: Timestamp,
     grace: Duration,

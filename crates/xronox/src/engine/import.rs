@@ -17,13 +17,13 @@ use xronox_store::{Expect, Indexes, Mutation, Outcome, Presence, Refusal};
 use crate::{
     Collection, Error, ErrorKind, IntoDocument, Written,
     collection::Shared,
-    database::Database,
     engine::{
         attribution::{Attribution, attributed},
         committer::{MAX_BATCH_BYTES, Pending},
         draft::{Draft, contended, refused},
         prepare::{Canonical, canonical},
     },
+    storage::Storage,
 };
 
 /// Records prepared and queued together, and bytes of their documents.
@@ -679,7 +679,7 @@ impl Shared {
             idempotency: None,
             skip_unchanged: true,
         };
-        let attempt = Database::new_attempt();
+        let attempt = Storage::new_attempt();
         let prepared = self
             .prepare(&item.document, indexes, id, 0, attempt)
             .await?;

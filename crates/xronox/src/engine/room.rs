@@ -1,18 +1,22 @@
 //! Room for bodies that wait in memory.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use xronox_store::StoreError;
 
-/// Room for so many bytes (`payloads.queueBytes`), shared by all writes of a
-/// database: those whose body is on its way to its space, and those queued.
+/// Room for so many bytes (`payloads.queueBytes`), shared by all writes over one
+/// database connection: those whose body is on its way to its space, and those queued.
 ///
 /// Whoever has taken some waits for nobody who needs more.
 #[derive(Debug, Clone)]
 pub(crate) struct Room {
     kib: Arc<Semaphore>,
     size: u32,
+    closed: Arc<AtomicBool>,
 }
 
 impl Room {
@@ -23,7 +27,13 @@ impl Room {
         Self {
             kib: Arc::new(Semaphore::new(size as usize)),
             size,
+            closed: Arc::default(),
         }
+    }
+
+    /// Whether it is closed, or about to be.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
     }
 
     /// Waits for room, in the order of asking; what is larger than all of it
@@ -36,6 +46,7 @@ impl Room {
 
     /// Waits until nobody has any, and lets nobody in any more.
     pub(crate) async fn close(&self) {
+        self.closed.store(true, Ordering::Release);
         let drained = self.kib.acquire_many(self.size).await;
         self.kib.close();
         drop(drained);

@@ -11,7 +11,7 @@ use xronox_model::{Op, VersionRow};
 use xronox_store::{Bodies, StoreError};
 
 use crate::{
-    Collection, Error, Progress, Xronox,
+    Collection, Database, Error, Progress,
     collection::Shared,
     engine::{progress::Listener, query::body::handfuls},
 };
@@ -43,7 +43,7 @@ pub struct Verify<'a> {
 #[derive(Debug)]
 enum What<'a> {
     One(&'a Collection),
-    All(&'a Xronox),
+    All(&'a Database),
 }
 
 impl Collection {
@@ -70,8 +70,8 @@ impl Collection {
     }
 }
 
-impl Xronox {
-    /// [Checks](Collection::verify) every collection of the store.
+impl Database {
+    /// [Checks](Collection::verify) every collection of the database.
     ///
     /// # Errors
     ///
@@ -110,9 +110,9 @@ impl<'a> IntoFuture for Verify<'a> {
             let mut report = VerifyReport::default();
             let collections = match self.what {
                 What::One(collection) => vec![collection.clone()],
-                What::All(xronox) => {
-                    let names = xronox.collections().await?;
-                    let opened = names.iter().map(|name| xronox.collection(name.as_str()));
+                What::All(database) => {
+                    let names = database.collections().await?;
+                    let opened = names.iter().map(|name| database.collection(name.as_str()));
                     opened.collect::<Result<_, _>>()?
                 }
             };

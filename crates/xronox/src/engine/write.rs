@@ -10,12 +10,12 @@ use xronox_store::{Bodies, Expect, IdempotencyKey, NewBody, Presence};
 use crate::{
     Collection, Error, ErrorKind, IntoDocument, IntoId, Written,
     collection::Shared,
-    database::forbidden,
     engine::{
         attribution::{Attribution, attributed},
         draft::{Draft, brief},
         prepare::canonical,
     },
+    storage::forbidden,
 };
 
 /// Creates a record; await it.

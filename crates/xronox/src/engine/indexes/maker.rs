@@ -13,12 +13,12 @@ use xronox_store::{Access, Bodies, Find, Indexes, StoreError, Taken};
 use super::State;
 use crate::{
     Error, ErrorKind,
-    database::Database,
     engine::{
         progress::Listener,
         query::body::{READ_AHEAD, Stretch, read_body},
         record::parse,
     },
+    storage::Storage,
 };
 
 /// A collection with no more commits than this is filled while the query waits.
@@ -31,7 +31,7 @@ const MAX_TRIES: usize = 3;
 /// Makes indexes, also when nobody waits for them.
 #[derive(Debug, Clone)]
 pub(super) struct Maker {
-    pub(super) database: Arc<Database>,
+    pub(super) database: Arc<Storage>,
     pub(super) name: CollectionName,
     pub(super) state: Arc<State>,
 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use xronox_model::{CollectionName, Location, VersionRow};
 use xronox_store::{Bodies, StoreError, Which};
 
-use crate::{Error, database::Database};
+use crate::{Error, storage::Storage};
 
 /// Bodies that one reader has under way at a time.
 pub(crate) const READ_AHEAD: usize = 16;
@@ -33,7 +33,7 @@ pub(crate) fn handfuls(rows: Vec<VersionRow>, most_bytes: u64) -> Vec<Vec<Versio
 /// The canonical bytes of a row's body, with the row as it is now; `None` if
 /// the version is gone: purged, pruned, or not kept.
 pub(crate) async fn read_body(
-    database: &Database,
+    database: &Storage,
     collection: &CollectionName,
     row: VersionRow,
 ) -> Result<Option<(VersionRow, Bytes)>, Error> {

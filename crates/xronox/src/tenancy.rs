@@ -1,0 +1,304 @@
+//! Whose database is where, and the connections to it.
+
+mod address;
+mod connections;
+mod context;
+mod directory;
+mod placement;
+mod resolve;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use moka::{future::Cache, policy::EvictionPolicy};
+use parking_lot::Mutex;
+use tokio::sync::OnceCell;
+use xronox_store::{Clock, PayloadCache, Payloads, SpaceConnection, StoreError, SystemClock};
+
+use self::{
+    address::{Address, Owner},
+    connections::Connections,
+    directory::{Directory, State},
+    resolve::{Resolution, Resolver},
+};
+use crate::{
+    Config, Database, DatabaseConfig, Error, ErrorKind, Settings, config::Problems,
+    storage::Storage,
+};
+
+pub use context::{Context, DatabaseType, Shareable, Tiered};
+
+/// Databases that are kept open. The one used longest ago is let go first; one
+/// that somebody has a handle of stays open until that is dropped.
+const MAX_OPEN: u64 = 1024;
+/// As many of these count as one whose catalog is a file, which takes a thread
+/// and file handles.
+const WEIGHT_OF_FILE: u32 = 8;
+/// A database that is not used for so long is let go.
+const IDLE: Duration = Duration::from_mins(10);
+/// The database of the directory, where no generic metadata database is.
+const DIRECTORY: &str = "xronox_directory";
+
+/// The reference of a connection, and the name of a database there.
+type Place = (String, String);
+
+/// All databases that a configuration describes, opened when they are used.
+#[derive(Debug)]
+pub(crate) struct Tenancy {
+    resolver: Resolver,
+    connections: Connections,
+    create_buckets: bool,
+    settings: Arc<Settings>,
+    bodies: PayloadCache,
+    clock: Arc<dyn Clock>,
+    /// Where the decisions are kept, if there are any to be made.
+    directory_at: Option<Address>,
+    directory: OnceCell<Directory>,
+    resolved: Cache<Context, Arc<(Owner, Address)>>,
+    /// Those that are kept open, each with its weight.
+    open: Cache<Place, (Database, u32)>,
+    /// Every database that is still open, whether or not it is among those
+    /// that are kept open: one is never opened twice at a time.
+    alive: Mutex<HashMap<Place, Weak<Storage>>>,
+    closed: AtomicBool,
+}
+
+impl Tenancy {
+    pub(crate) fn new(config: Config) -> Result<Self, Error> {
+        config.check()?;
+        let missing = config.unsupported();
+        if !missing.is_empty() {
+            return Err(Problems::of_all(missing).into_error(ErrorKind::Unsupported));
+        }
+        let spaces = spaces(&config);
+        let connections = Connections::new(&config.db_connections, &spaces, &config.settings);
+        let environment = std::env::var("XRONOX_ENV").unwrap_or_else(|_| "production".to_owned());
+        let resolver = Resolver::new(&config, spaces, environment)?;
+        let directory_at = if resolver.has_dynamic_tenants() || resolver.has_choices() {
+            Some(directory_of(&config)?)
+        } else {
+            None
+        };
+        let (count, at_most) = resolver.remembers();
+        Ok(Self {
+            resolver,
+            connections,
+            create_buckets: config.create_buckets,
+            bodies: PayloadCache::new(config.settings.payloads.cache_bytes),
+            settings: Arc::new(config.settings),
+            clock: Arc::new(SystemClock),
+            directory_at,
+            directory: OnceCell::new(),
+            resolved: Cache::builder()
+                .max_capacity(count)
+                .time_to_live(at_most)
+                .eviction_policy(EvictionPolicy::lru())
+                .build(),
+            open: Cache::builder()
+                .max_capacity(MAX_OPEN)
+                .weigher(|_, (_, weight)| *weight)
+                .time_to_idle(IDLE)
+                .eviction_policy(EvictionPolicy::lru())
+                .build(),
+            alive: Mutex::default(),
+            closed: AtomicBool::new(false),
+        })
+    }
+
+    /// The database of a context, opened if it is not.
+    pub(crate) async fn open(&self, context: &Context) -> Result<Database, Error> {
+        self.check_open()?;
+        let resolved = match self.resolved.get(context).await {
+            Some(resolved) => resolved,
+            None => {
+                let resolved = self
+                    .resolved
+                    .try_get_with_by_ref(context, self.resolve(context));
+                resolved.await.map_err(Error::of_several)?
+            }
+        };
+        let (owner, address) = &*resolved;
+        if let Some(expected) = &context.db_name
+            && *expected != address.database
+        {
+            return Err(Error::new(
+                ErrorKind::Forbidden,
+                format!("{context}: its database is not {expected:?}"),
+            ));
+        }
+        let key = (address.connection.clone(), address.database.clone());
+        let opened = self.open.try_get_with(key, self.open_at(owner, address));
+        let (database, _) = opened.await.map_err(Error::of_several)?;
+        // What was opened while the store was being closed is closed too.
+        self.check_open()?;
+        Ok(database)
+    }
+
+    fn check_open(&self) -> Result<(), Error> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(StoreError::Closed.into());
+        }
+        Ok(())
+    }
+
+    async fn resolve(&self, context: &Context) -> Result<Arc<(Owner, Address)>, Error> {
+        let Resolution {
+            address,
+            recorded,
+            create,
+        } = self.resolver.resolve(context)?;
+        let owner = Owner::from(context);
+        if !recorded {
+            return Ok(Arc::new((owner, address)));
+        }
+        let directory = self.directory().await?;
+        let entry = match directory.find(&owner).await? {
+            Some(entry) => entry,
+            None if create || self.is_theirs(&owner, &address).await? => {
+                directory.settle(&owner, address).await?
+            }
+            None => {
+                let message = format!("{owner}: there is no such tenant");
+                return Err(Error::new(ErrorKind::UnknownTenant, message));
+            }
+        };
+        match entry.state {
+            State::Active => Ok(Arc::new((owner, entry.address))),
+            State::Suspended => Err(Error::new(
+                ErrorKind::Forbidden,
+                format!("{owner}: the tenant is suspended"),
+            )),
+        }
+    }
+
+    /// Whether there is a database that says that it is this owner's.
+    async fn is_theirs(&self, owner: &Owner, address: &Address) -> Result<bool, Error> {
+        let client = self.connections.database(&address.connection)?;
+        if !client.exists(&address.database).await? {
+            return Ok(false);
+        }
+        let (_, documents) = client.open(&address.database).await?;
+        Ok(directory::owner_of(&*documents).await?.as_ref() == Some(owner))
+    }
+
+    async fn directory(&self) -> Result<&Directory, Error> {
+        let opened = self.directory.get_or_try_init(|| async {
+            let address = self.directory_at.as_ref().ok_or_else(|| {
+                Error::new(
+                    ErrorKind::Config,
+                    "there is no place for the tenant directory",
+                )
+            })?;
+            let client = self.connections.database(&address.connection)?;
+            let (_, documents) = client.open(&address.database).await?;
+            Directory::new(documents, Arc::clone(&self.clock))
+        });
+        opened.await
+    }
+
+    async fn open_at(&self, owner: &Owner, address: &Address) -> Result<(Database, u32), Error> {
+        let key = (address.connection.clone(), address.database.clone());
+        let client = self.connections.database(&address.connection)?;
+        let weight = if client.is_folder() {
+            WEIGHT_OF_FILE
+        } else {
+            1
+        };
+        let alive = self.alive.lock().get(&key).and_then(Weak::upgrade);
+        if let Some(storage) = alive {
+            return Ok((Database::new(storage), weight));
+        }
+        let payloads = match &address.space {
+            None => Payloads::inline_only(),
+            Some(space) => {
+                let connection = self.connections.space(&space.connection)?;
+                let opened = connection.space(&space.connection, &space.buckets).await?;
+                if self.create_buckets {
+                    opened.create_buckets().await?;
+                } else {
+                    opened.check().await?;
+                }
+                let home = Some(space.connection.clone());
+                Payloads::new([opened], home, self.bodies.clone())?
+            }
+        };
+        let (catalog, documents) = client.open(&address.database).await?;
+        directory::claim(&*documents, owner).await?;
+        let storage = Storage::new(
+            catalog,
+            documents,
+            payloads,
+            Arc::clone(&self.settings),
+            Arc::clone(&self.clock),
+            client.room.clone(),
+        );
+        let mut alive = self.alive.lock();
+        alive.retain(|_, storage| storage.strong_count() > 0);
+        alive.insert(key, Arc::downgrade(&storage));
+        Ok((Database::new(storage), weight))
+    }
+
+    /// Finishes the writes under way and lets go of everything.
+    pub(crate) async fn close(&self) -> Result<(), Error> {
+        self.closed.store(true, Ordering::Release);
+        self.connections.drain().await;
+        let alive: Vec<_> = self.alive.lock().drain().collect();
+        let mut first = Ok(());
+        for storage in alive.iter().filter_map(|(_, storage)| storage.upgrade()) {
+            let closed = storage.catalog.close().await;
+            first = first.and(closed.map_err(Error::from));
+        }
+        self.open.invalidate_all();
+        self.resolved.invalidate_all();
+        self.connections.close().await;
+        first
+    }
+}
+
+/// The spaces as they are used: files in the place of each with local storage.
+fn spaces(config: &Config) -> BTreeMap<String, SpaceConnection> {
+    let mut spaces = config.spaces_connections.clone();
+    if config.local_storage.enabled {
+        let files = SpaceConnection::new(format!("file:{}", config.local_storage.base_path));
+        for connection in spaces.values_mut() {
+            connection.clone_from(&files);
+        }
+    }
+    spaces
+}
+
+/// Where the directory of tenants is: in the generic metadata database or, with
+/// a single connection, in a database of its own there.
+fn directory_of(config: &Config) -> Result<Address, Error> {
+    let generic = config.databases.metadata.as_ref();
+    let generic = generic.and_then(|metadata| metadata.generic_database.as_ref());
+    let at = |connection: &str, database: &str| Address {
+        connection: connection.to_owned(),
+        database: database.to_owned(),
+        space: None,
+        analytics: None,
+    };
+    if let Some(DatabaseConfig {
+        db_conn_ref: Some(connection),
+        db_name,
+        ..
+    }) = generic
+    {
+        return Ok(at(connection, db_name));
+    }
+    let mut connections = config.db_connections.keys();
+    match (connections.next(), connections.next()) {
+        (Some(only), None) => Ok(at(only, DIRECTORY)),
+        _ => Err(Error::new(
+            ErrorKind::Config,
+            "databases.metadata.genericDatabase: it is missing, or has several dbConnRefs; where \
+             tenants are dynamic or connections are chosen, it says where each tenant lives",
+        )),
+    }
+}

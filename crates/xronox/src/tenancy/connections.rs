@@ -1,0 +1,283 @@
+//! One client for each distinct connection.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    path::PathBuf,
+    sync::Arc,
+};
+
+use parking_lot::Mutex;
+use tokio::sync::OnceCell;
+use xronox_store::{
+    Catalog, Documents, MemoryCatalog, MemoryDocuments, PerRole, Space, SpaceClient,
+    SpaceConnection, StoreError, SystemClock,
+};
+
+#[cfg(feature = "mongodb")]
+use crate::Transactions;
+use crate::{DbConnection, Error, ErrorKind, Settings, config::CatalogAddress, engine::room::Room};
+
+/// The catalog and the plain documents of a database.
+pub(super) type Opened = (Arc<dyn Catalog>, Arc<dyn Documents>);
+
+/// The clients of a store. References of equal connections share theirs; each
+/// is opened on its first use, by one caller, whoever else waits for it.
+#[derive(Debug)]
+pub(super) struct Connections {
+    databases: BTreeMap<String, Arc<DatabaseClient>>,
+    spaces: BTreeMap<String, Arc<StorageClient>>,
+}
+
+impl Connections {
+    pub(super) fn new(
+        databases: &BTreeMap<String, DbConnection>,
+        spaces: &BTreeMap<String, SpaceConnection>,
+        settings: &Settings,
+    ) -> Self {
+        let mut distinct: Vec<Arc<DatabaseClient>> = Vec::new();
+        let databases = databases.iter().map(|(name, connection)| {
+            let known = distinct
+                .iter()
+                .find(|known| known.connection == *connection);
+            let client = known.cloned().unwrap_or_else(|| {
+                let client = Arc::new(DatabaseClient::new(name, connection, settings));
+                distinct.push(Arc::clone(&client));
+                client
+            });
+            (name.clone(), client)
+        });
+        let databases = databases.collect();
+        let mut distinct: Vec<Arc<StorageClient>> = Vec::new();
+        let spaces = spaces.iter().map(|(name, connection)| {
+            let known = distinct
+                .iter()
+                .find(|known| known.connection == *connection);
+            let client = known.cloned().unwrap_or_else(|| {
+                let client = Arc::new(StorageClient::new(connection));
+                distinct.push(Arc::clone(&client));
+                client
+            });
+            (name.clone(), client)
+        });
+        let spaces = spaces.collect();
+        Self { databases, spaces }
+    }
+
+    pub(super) fn database(&self, reference: &str) -> Result<&Arc<DatabaseClient>, Error> {
+        self.databases
+            .get(reference)
+            .ok_or_else(|| unknown("dbConnections", reference))
+    }
+
+    pub(super) fn space(&self, reference: &str) -> Result<&Arc<StorageClient>, Error> {
+        self.spaces
+            .get(reference)
+            .ok_or_else(|| unknown("spacesConnections", reference))
+    }
+
+    /// Waits for the writes under way, and takes no more.
+    pub(super) async fn drain(&self) {
+        for client in self.databases.values() {
+            client.room.close().await;
+        }
+    }
+
+    /// Closes what has been opened, once its databases are.
+    pub(super) async fn close(&self) {
+        for client in self.databases.values() {
+            client.close().await;
+        }
+    }
+}
+
+fn unknown(section: &str, reference: &str) -> Error {
+    Error::new(
+        ErrorKind::Config,
+        format!("{section}: there is no {reference:?}"),
+    )
+}
+
+/// A server of databases, or what stands for one.
+pub(super) struct DatabaseClient {
+    /// Its first name, for messages.
+    name: String,
+    connection: DbConnection,
+    #[cfg(feature = "mongodb")]
+    transactions: Transactions,
+    server: OnceCell<Server>,
+    /// Of its own, so that one that answers slowly fills nobody else's.
+    pub(super) room: Room,
+}
+
+enum Server {
+    Memory(Mutex<HashMap<String, Opened>>),
+    #[cfg(feature = "sqlite")]
+    Folder(PathBuf),
+    #[cfg(feature = "mongodb")]
+    Mongo(xronox_mongodb::MongoConnection),
+}
+
+impl fmt::Debug for DatabaseClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DatabaseClient")
+            .field("name", &self.name)
+            .field("opened", &self.server.initialized())
+            .finish_non_exhaustive()
+    }
+}
+
+impl DatabaseClient {
+    fn new(name: &str, connection: &DbConnection, settings: &Settings) -> Self {
+        Self {
+            name: name.to_owned(),
+            connection: connection.clone(),
+            #[cfg(feature = "mongodb")]
+            transactions: settings.transactions,
+            server: OnceCell::new(),
+            room: Room::new(settings.payloads.queue_bytes),
+        }
+    }
+
+    /// Whether each of its databases is a file.
+    pub(super) fn is_folder(&self) -> bool {
+        matches!(self.connection.address(), Some(CatalogAddress::Sqlite(_)))
+    }
+
+    /// Whether there is a database of this name. Makes nothing.
+    pub(super) async fn exists(&self, database: &str) -> Result<bool, Error> {
+        match self.server.get_or_try_init(|| self.connect()).await? {
+            Server::Memory(databases) => Ok(databases.lock().contains_key(database)),
+            #[cfg(feature = "sqlite")]
+            Server::Folder(folder) => {
+                let file = folder.join(file_of(database));
+                Ok(blocking(move || Ok(file.exists())).await?)
+            }
+            #[cfg(feature = "mongodb")]
+            Server::Mongo(connection) => Ok(connection.has_database(database).await?),
+        }
+    }
+
+    /// Opens the database of this name, making it if it is not there.
+    pub(super) async fn open(&self, database: &str) -> Result<Opened, Error> {
+        match self.server.get_or_try_init(|| self.connect()).await? {
+            Server::Memory(databases) => {
+                let mut databases = databases.lock();
+                let opened = databases.entry(database.to_owned()).or_insert_with(|| {
+                    let clock = Arc::new(SystemClock);
+                    let catalog = Arc::new(MemoryCatalog::new(database, clock.clone()));
+                    (catalog, Arc::new(MemoryDocuments::new(clock)))
+                });
+                Ok(opened.clone())
+            }
+            #[cfg(feature = "sqlite")]
+            Server::Folder(folder) => {
+                let (file, clock) = (folder.join(file_of(database)), Arc::new(SystemClock));
+                let catalog = xronox_sqlite::SqliteCatalog::open(file, database, clock).await?;
+                let documents = Arc::new(catalog.documents());
+                Ok((Arc::new(catalog), documents))
+            }
+            #[cfg(feature = "mongodb")]
+            Server::Mongo(connection) => {
+                let database = xronox_mongodb::MongoDatabase::open(connection, database).await?;
+                let documents = Arc::new(database.documents(Arc::new(SystemClock)));
+                Ok((Arc::new(database.catalog().await?), documents))
+            }
+        }
+    }
+
+    #[cfg_attr(
+        not(feature = "mongodb"),
+        expect(clippy::unused_async, reason = "only servers are waited for")
+    )]
+    async fn connect(&self) -> Result<Server, Error> {
+        match self.connection.address() {
+            None => Err(Error::new(
+                ErrorKind::Config,
+                format!(
+                    "dbConnections.{}: a catalog is at mongodb://…, mongodb+srv://…, \
+                     sqlite:FOLDER or memory:",
+                    self.name
+                ),
+            )),
+            Some(CatalogAddress::Memory) => Ok(Server::Memory(Mutex::default())),
+            #[cfg(feature = "sqlite")]
+            Some(CatalogAddress::Sqlite(folder)) => Ok(Server::Folder(folder)),
+            #[cfg(not(feature = "sqlite"))]
+            Some(CatalogAddress::Sqlite(_)) => Err(self.not_built_in("SQLite", "sqlite")),
+            #[cfg(feature = "mongodb")]
+            Some(CatalogAddress::Mongo(uri)) => {
+                let options = self.connection.options(self.transactions);
+                let opened = xronox_mongodb::MongoConnection::open(uri.reveal(), options).await?;
+                Ok(Server::Mongo(opened))
+            }
+            #[cfg(not(feature = "mongodb"))]
+            Some(CatalogAddress::Mongo(_)) => Err(self.not_built_in("MongoDB", "mongodb")),
+        }
+    }
+
+    #[cfg(not(all(feature = "sqlite", feature = "mongodb")))]
+    fn not_built_in(&self, what: &str, feature: &str) -> Error {
+        let name = &self.name;
+        Error::new(
+            ErrorKind::Unsupported,
+            format!("dbConnections.{name}: this build is without {what} (feature `{feature}`)"),
+        )
+    }
+
+    async fn close(&self) {
+        #[cfg(feature = "mongodb")]
+        if let Some(Server::Mongo(connection)) = self.server.get() {
+            connection.clone().shutdown().await;
+        }
+    }
+}
+
+/// The file of a database in its folder.
+#[cfg(feature = "sqlite")]
+fn file_of(database: &str) -> String {
+    format!("{}.sqlite", xronox_model::encode_name(database))
+}
+
+/// A store of objects.
+pub(super) struct StorageClient {
+    connection: SpaceConnection,
+    client: OnceCell<SpaceClient>,
+}
+
+impl fmt::Debug for StorageClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StorageClient")
+            .field("opened", &self.client.initialized())
+            .finish_non_exhaustive()
+    }
+}
+
+impl StorageClient {
+    fn new(connection: &SpaceConnection) -> Self {
+        Self {
+            connection: connection.clone(),
+            client: OnceCell::new(),
+        }
+    }
+
+    /// The space of a database: these buckets of it.
+    pub(super) async fn space(&self, name: &str, buckets: &PerRole) -> Result<Space, Error> {
+        let opened = self.client.get_or_try_init(|| async {
+            let connection = self.connection.clone();
+            blocking(move || SpaceClient::open(&connection)).await
+        });
+        let client = opened.await?.clone();
+        let (name, buckets) = (name.to_owned(), buckets.clone());
+        Ok(blocking(move || client.space(name, &buckets)).await?)
+    }
+}
+
+async fn blocking<T, F>(work: F) -> Result<T, StoreError>
+where
+    T: Send + 'static,
+    F: FnOnce() -> Result<T, StoreError> + Send + 'static,
+{
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|_| StoreError::Closed)?
+}
