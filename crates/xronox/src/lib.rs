@@ -195,7 +195,12 @@
 //!
 //! # Features
 //!
-//! - `sqlite` (on by default): the embedded catalog.
+//! All are on by default.
+//!
+//! - `sqlite`: the embedded catalog, for [`Config::dev`].
+//! - `mongodb`: the catalog on MongoDB, for [`Config::at`].
+//! - `cloud`: bodies on S3, Azure Blob and Google Cloud Storage, for
+//!   [`Config::with_payloads`].
 
 mod collection;
 mod config;

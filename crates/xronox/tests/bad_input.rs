@@ -263,7 +263,7 @@ impl Mount {
 
     fn read_only(&self) {
         let status = Command::new("mount")
-            .args(["-o", "remount,ro"])
+            .args(["-o", "remount,bind,ro"])
             .arg(self.0.path())
             .status();
         assert!(status.unwrap().success());

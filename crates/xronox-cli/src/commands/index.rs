@@ -7,6 +7,7 @@ use crate::{
     context::Context,
     exit::{Exit, Failure},
     output::Column,
+    progress::Notices,
 };
 
 pub(super) async fn run(args: Index, cx: &mut Context) -> Result<Exit, Failure> {
@@ -14,7 +15,7 @@ pub(super) async fn run(args: Index, cx: &mut Context) -> Result<Exit, Failure> 
     cx.collections(Some(&args.collection)).await?;
     let collection = cx.collection(&args.collection).await?;
     if !args.fields.is_empty() {
-        make(&args, &collection, cx).await?;
+        make(&args, &collection, cx.notices).await?;
     }
     let mut indexes = collection.indexes().await?;
     if args.unique {
@@ -27,8 +28,8 @@ pub(super) async fn run(args: Index, cx: &mut Context) -> Result<Exit, Failure> 
     Ok(Exit::Done)
 }
 
-async fn make(args: &Index, collection: &Collection, cx: &Context) -> Result<(), Failure> {
-    let bar = cx.notices.things(Some(0));
+async fn make(args: &Index, collection: &Collection, notices: Notices) -> Result<(), Failure> {
+    let bar = notices.things(Some(0));
     let told = |progress: Progress| {
         match progress.total {
             Some(total) => bar.set_length(total),

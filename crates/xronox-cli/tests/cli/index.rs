@@ -28,7 +28,12 @@ fn indexes_are_made_and_listed() {
         unique,
         json!({"fields": ["region", "number"], "unique": true, "ready": true})
     );
-    assert_snapshot!(store.text(&["index", "orders"]), @"");
+    assert_snapshot!(store.text(&["index", "orders"]), @r"
+    fields          unique  ready
+    address.city    no      yes
+    total           no      yes
+    region, number  yes     yes
+    ");
     store.put("orders", "c", &json!({"region": "us", "number": 7}));
     let taken = r#"{"region": "eu", "number": 8}"#;
     store.feed_fails(&["put", "orders", "-"], taken, 4, "AlreadyExists");
