@@ -43,6 +43,22 @@ pub(crate) const DUPLICATE_KEY: i32 = 11000;
 pub(crate) const INTERRUPTED: i32 = 11601;
 /// `NotWritablePrimary` and its kin: the server is not, or no longer, a primary.
 const NO_PRIMARY: [i32; 7] = [10107, 13435, 13436, 11600, 11602, 189, 91];
+/// A command that is broken off: killed, out of time, its client gone, a lock
+/// not had, the network of the servers.
+const BROKEN_OFF: [i32; 12] = [
+    INTERRUPTED,
+    50,
+    262,
+    290,
+    279,
+    46841,
+    24,
+    112,
+    6,
+    7,
+    89,
+    202,
+];
 /// A collection or database that is not there.
 pub(crate) const NAMESPACE_NOT_FOUND: i32 = 26;
 /// An index that is not there.
@@ -69,6 +85,21 @@ impl Failure {
     pub(crate) fn is_away(&self) -> bool {
         let away = |code| NO_PRIMARY.contains(&code);
         self.is_transient() && self.code().is_none_or(away)
+    }
+
+    /// Whether a server refused a command of many statements before it did any
+    /// of them. What breaks one off may come in between, and so may another
+    /// primary.
+    pub(crate) fn is_refusal(&self) -> bool {
+        let Self::Driver(failure) = self else {
+            return false;
+        };
+        match &*failure.kind {
+            ErrorKind::Command(command) => {
+                !NO_PRIMARY.contains(&command.code) && !BROKEN_OFF.contains(&command.code)
+            }
+            _ => false,
+        }
     }
 
     /// Whether it leaves open if the transaction was committed.

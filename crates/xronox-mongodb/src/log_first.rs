@@ -59,17 +59,11 @@ pub(crate) async fn persist(
         unsure: false,
         at: None,
     };
-    let written = match work {
-        Work::Batches(batches) => match batches.as_slice() {
-            [(name, batch)] => writer.batch(name, batch).await,
-            _ => Err(StoreError::Unsupported("commits of several collections".to_owned()).into()),
-        },
-        Work::Exact(name, rows) => writer.exact(name, rows).await,
-        Work::Reserve(name, keys) => writer.reserve(name, keys).await,
-    };
+    let written = timeout_at(deadline, writer.write(work)).await;
     let error = match written {
-        Ok(()) => return Ok(vec![writer.done]),
-        Err(failure) => core.db.connection().failed(failure),
+        Ok(Ok(())) => return Ok(vec![writer.done]),
+        Ok(Err(failure)) => core.db.connection().failed(failure),
+        Err(_) => busy(core, names),
     };
     // Rows that are there cannot be taken back.
     if writer.unsure && !matches!(error, StoreError::Indeterminate { .. }) {
@@ -100,6 +94,20 @@ pub(crate) struct Writer<'a> {
 }
 
 impl Writer<'_> {
+    async fn write(&mut self, work: &Work) -> Result<(), Failure> {
+        match work {
+            Work::Batches(batches) => match batches.as_slice() {
+                [(name, batch)] => self.batch(name, batch).await,
+                _ => {
+                    let what = "commits of several collections".to_owned();
+                    Err(StoreError::Unsupported(what).into())
+                }
+            },
+            Work::Exact(name, rows) => self.exact(name, rows).await,
+            Work::Reserve(name, keys) => self.reserve(name, keys).await,
+        }
+    }
+
     /// Does the mutations of a batch in rounds, each as far as it gets.
     async fn batch(&mut self, name: &CollectionName, batch: &Batch) -> Result<(), Failure> {
         let mut first = true;
@@ -311,13 +319,13 @@ impl Writer<'_> {
         documents: &[RawDocumentBuf],
         until: Instant,
     ) -> Result<usize, Setback> {
-        let mut there = 0;
+        let (mut there, mut cause) = (0, None);
         while there < documents.len() {
             if Instant::now() >= until {
-                return Err(if self.unsure {
-                    unknown(self.names).into()
-                } else {
-                    Setback::Lost
+                return Err(match cause {
+                    Some(failure) => self.unanswered(failure),
+                    None if self.unsure => unknown(self.names).into(),
+                    None => Setback::Lost,
                 });
             }
             let commands = command::insert(&place.names.ver, &documents[there..]);
@@ -358,15 +366,33 @@ impl Writer<'_> {
                         }
                     }
                 }
-                Ok(Err(failure)) if Instant::now() < until => {
+                Ok(Err(failure)) if failure.is_refusal() => {
+                    self.unsure = open || there > 0;
+                    return Err(failure.into());
+                }
+                Ok(Err(failure)) => {
                     tracing::debug!(error = ?failure, "an insertion is sent again");
                     sleep(Duration::from_millis(100)).await;
                     *session = self.core.db.session().await?;
+                    cause = Some(failure);
                 }
-                Ok(Err(_)) | Err(_) => return Err(unknown(self.names).into()),
+                Err(_) => return Err(unknown(self.names).into()),
             }
         }
         Ok(there)
+    }
+
+    /// Nobody said whether rows were inserted, and this is what came instead.
+    fn unanswered(&self, failure: Failure) -> Setback {
+        let cause = self.core.db.connection().failed(failure);
+        match unknown(self.names) {
+            StoreError::Indeterminate { message, .. } => StoreError::Indeterminate {
+                message,
+                source: Some(cause.into()),
+            }
+            .into(),
+            other => other.into(),
+        }
     }
 
     /// Whose row is at a place.

@@ -12,7 +12,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use mongodb::bson::{Document, doc};
@@ -117,12 +117,16 @@ struct Faulty {
 
 impl Faulty {
     async fn open() -> Self {
-        let mut database = Database::on_replica_set();
+        Self::on(&replica_set(), ConnectionOptions::default()).await
+    }
+
+    async fn on(uri: &str, options: ConnectionOptions) -> Self {
+        let mut database = Database::on(uri.to_owned());
         let app = database.name.clone();
         database.name_app(&app);
-        let catalog = database.open_again().await.catalog().await.unwrap();
+        let catalog = database.open_with(options).await.catalog().await.unwrap();
         commit(&catalog, vec![create("warm")]).await.unwrap();
-        let raw = mongodb::Client::with_uri_str(replica_set()).await.unwrap();
+        let raw = mongodb::Client::with_uri_str(uri).await.unwrap();
         Self {
             catalog,
             admin: raw.database("admin"),
@@ -141,6 +145,11 @@ impl Faulty {
             "data": how,
         };
         self.admin.run_command(failing).await.unwrap();
+    }
+
+    async fn heal(&self) {
+        let healing = doc! { "configureFailPoint": "failCommand", "mode": "off" };
+        self.admin.run_command(healing).await.unwrap();
     }
 }
 
@@ -210,17 +219,68 @@ async fn an_unknown_commit_is_looked_for() {
 #[tokio::test]
 async fn a_refusal_of_the_server_is_told() {
     let _alone = FAIL_POINT.lock().await;
-    let faulty = Faulty::open().await;
-    for (code, told) in [(13, "permission"), (14031, "space"), (8000, "failed")] {
-        faulty.fail("insert", 1, doc! { "errorCode": code }).await;
-        let error = commit(&faulty.catalog, vec![create("a")])
+    for uri in [replica_set(), standalone()] {
+        let faulty = Faulty::on(&uri, ConnectionOptions::default()).await;
+        for (code, told) in [(13, "permission"), (14031, "space"), (8000, "failed")] {
+            faulty.fail("insert", 1, doc! { "errorCode": code }).await;
+            let error = commit(&faulty.catalog, vec![create("a")])
+                .await
+                .unwrap_err();
+            assert!(matches!(error, StoreError::Unavailable { .. }), "{error}");
+            assert!(error.to_string().contains(told), "{error}");
+        }
+        assert_eq!(check(&faulty.catalog).await, 1);
+        commit(&faulty.catalog, vec![create("a")]).await.unwrap();
+    }
+}
+
+/// A server that takes a command and does not answer, while it tells its
+/// clients that it is well, is not waited for.
+#[tokio::test]
+async fn a_server_that_stalls_is_not_waited_for() {
+    const STALL: Duration = Duration::from_secs(8);
+    let _alone = FAIL_POINT.lock().await;
+    let options = ConnectionOptions {
+        request_timeout: Duration::from_secs(2),
+        ..ConnectionOptions::default()
+    };
+    let faulty = Faulty::on(&standalone(), options).await;
+    let millis = i64::try_from(STALL.as_millis()).unwrap();
+    let stall = doc! { "blockConnection": true, "blockTimeMS": millis };
+    let mut rows = 1;
+    for (n, command) in ["aggregate", "find", "insert", "update"]
+        .into_iter()
+        .enumerate()
+    {
+        faulty.fail(command, 100, stall.clone()).await;
+        let new = create(command);
+        let attempt = new.attempt;
+        let begun = Instant::now();
+        let error = commit(&faulty.catalog, vec![new, update("warm", n)])
             .await
             .unwrap_err();
-        assert!(matches!(error, StoreError::Unavailable { .. }), "{error}");
-        assert!(error.to_string().contains(told), "{error}");
+        assert!(begun.elapsed() < STALL, "{command}: {:?}", begun.elapsed());
+        let unknown = matches!(error, StoreError::Indeterminate { .. });
+        let inserting = ["insert", "update"].contains(&command);
+        assert_eq!(unknown, inserting, "{command}: {error}");
+        faulty.heal().await;
+        let row = faulty.catalog.outcome(&name(), &id(command), attempt).await;
+        let row = row.unwrap();
+        match command {
+            "insert" => {}
+            "update" => assert!(row.is_some(), "it is only not applied"),
+            _ => assert_eq!(row, None),
+        }
+        // Both of a batch, or none.
+        rows += 2 * usize::from(row.is_some());
     }
-    assert_eq!(check(&faulty.catalog).await, 1);
-    commit(&faulty.catalog, vec![create("a")]).await.unwrap();
+    // What was stalled comes late.
+    tokio::time::sleep(STALL).await;
+    commit(&faulty.catalog, vec![create("after")])
+        .await
+        .unwrap();
+    assert_eq!(check(&faulty.catalog).await, rows + 1);
+    faulty.catalog.close().await.unwrap();
 }
 
 /// A caller that goes away leaves the commit alone.
@@ -392,22 +452,11 @@ fn without_transactions() -> Transactions {
 #[tokio::test]
 async fn an_unanswered_insertion_is_sent_again() {
     let _alone = FAIL_POINT.lock().await;
-    let mut database = Database::on(replica_set());
-    let app = database.name.clone();
-    database.name_app(&app);
     let options = ConnectionOptions {
         transactions: without_transactions(),
         ..ConnectionOptions::default()
     };
-    let catalog = database.open_with(options).await.catalog().await.unwrap();
-    commit(&catalog, vec![create("warm")]).await.unwrap();
-    let raw = mongodb::Client::with_uri_str(replica_set()).await.unwrap();
-    let faulty = Faulty {
-        catalog,
-        admin: raw.database("admin"),
-        app,
-        _database: database,
-    };
+    let faulty = Faulty::on(&replica_set(), options).await;
     for (n, how) in [
         doc! { "closeConnection": true },
         // The rows are there, and the answer says they may not last.
