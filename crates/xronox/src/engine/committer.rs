@@ -268,6 +268,14 @@ impl Task {
                     answer(request, resolved);
                 }
             }
+            Err(StoreError::Refused(_)) if fresh.len() > 1 => {
+                // What is wrong with one of them is not to fail the others.
+                let mut mutations = batch.mutations.into_iter();
+                for (mut request, count) in fresh.into_iter().zip(counts) {
+                    request.mutations = mutations.by_ref().take(count).collect();
+                    Box::pin(self.commit(vec![request])).await;
+                }
+            }
             Err(error) => {
                 let error = Arc::new(error);
                 for request in fresh {

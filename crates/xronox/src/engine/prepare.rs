@@ -74,6 +74,15 @@ impl Shared {
         let (encoding, stored) = self.database.codec.encode(canonical.bytes.clone());
         let inline =
             stored.len() as u64 <= self.rules.inline_max || self.database.payloads.home().is_none();
+        let most = self.database.catalog.capabilities().max_inline;
+        if inline && stored.len() as u64 > most {
+            let why = format!(
+                "the document would be stored in {} bytes, and the catalog takes {most}: larger \
+                 ones need a place for payloads",
+                stored.len()
+            );
+            return Err(Invalid::at("", why).into());
+        }
         let mut put_at = None;
         let (location, inline) = if inline {
             (Location::Inline, Some(stored))
