@@ -295,3 +295,41 @@ async fn an_interrupted_copy_is_begun_again() {
     assert!(interruptions > 0);
     assert_eq!(all_of(&things).await, all_of(&copied).await);
 }
+
+/// A store that keeps only newest versions is copied as it is. What was copied
+/// and replaced since cannot be brought up to date, and nothing is added then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn newest_versions_are_copied_into_an_empty_store() {
+    let mut newest = settings();
+    newest.versioning.enabled = false;
+    for (source, target, again) in ways(stores(newest).await, empty().await, empty().await) {
+        let things = source.xronox.collection("things").unwrap();
+        for id in ["a", "b", "c", "d"] {
+            things.create_with_id(id, json!({ "n": 0 })).await.unwrap();
+        }
+        for n in 1..3 {
+            things.update("a", json!({ "n": n })).await.unwrap();
+        }
+        source.xronox.copy_to(&target.xronox).await.unwrap();
+        let copy = target.xronox.collection("things").unwrap();
+        assert_eq!(all_of(&copy).await, all_of(&things).await);
+
+        // Neither what is new nor what was purged is in the way.
+        things.create_with_id("e", json!({ "n": 0 })).await.unwrap();
+        things.delete("d").hard().await.unwrap();
+        source.xronox.copy_to(&target.xronox).await.unwrap();
+        assert_eq!(all_of(&copy).await, all_of(&things).await);
+
+        for n in 1..3 {
+            things.update("b", json!({ "n": n })).await.unwrap();
+            let before = all_of(&copy).await;
+            let error = source.xronox.copy_to(&target.xronox).await.unwrap_err();
+            assert_eq!(error.kind(), &ErrorKind::Unsupported, "{error}");
+            assert!(error.to_string().contains("empty store"), "{error}");
+            assert_eq!(all_of(&copy).await, before);
+        }
+        source.xronox.copy_to(&again.xronox).await.unwrap();
+        let copy = again.xronox.collection("things").unwrap();
+        assert_eq!(all_of(&copy).await, all_of(&things).await);
+    }
+}

@@ -4,8 +4,8 @@ use std::future::IntoFuture;
 
 use futures::{StreamExt, TryStreamExt, future::BoxFuture, stream};
 use serde::Serialize;
-use xronox_model::{Body, CollectionName, IndexKeys, Op, Sha256, VersionRow};
-use xronox_store::{Bodies, Indexes};
+use xronox_model::{Body, CollectionName, Direction, IndexKeys, Op, RecordId, Sha256, VersionRow};
+use xronox_store::{Bodies, Indexes, StoreError, Which};
 
 use crate::{
     Database, Error, ErrorKind, Progress,
@@ -64,7 +64,9 @@ impl Database {
     /// versions of both are compared, hash by hash.
     ///
     /// The source may be written to meanwhile: what is committed when the copy
-    /// of a collection begins is copied. Nobody else may write to the
+    /// of a collection begins is copied. Where it keeps only newest versions
+    /// (`versioning.enabled: false`) it may not, and a copy of it cannot be
+    /// brought up to date: it is made anew. Nobody else may write to the
     /// collections of the other store. Idempotency keys, jobs of
     /// `restore_collection` and notes of `gc` stay behind.
     ///
@@ -94,6 +96,8 @@ impl Database {
     /// itself, [`NotFound`](ErrorKind::NotFound) for a collection that is
     /// named and not there, [`Corrupt`](ErrorKind::Corrupt) for a body that is
     /// not what was written or copies that differ afterwards,
+    /// [`Unsupported`](ErrorKind::Unsupported) where the source keeps only
+    /// newest versions and has replaced some that were copied,
     /// [`Unavailable`](ErrorKind::Unavailable): begin again.
     pub fn copy_to<'a>(&'a self, target: &'a Database) -> Copy<'a> {
         Copy {
@@ -243,9 +247,40 @@ impl Transfer<'_, '_> {
                 ),
             ));
         }
+        self.still(there.cv + 1).await?;
         let size = self.to.database.catalog.size(name).await?;
         self.report.already += size.versions;
         Ok(there.cv + 1)
+    }
+
+    /// Makes sure, before anything is added, that what was copied before `end`
+    /// is in the source still, or was purged there.
+    async fn still(&self, end: u64) -> Result<(), Error> {
+        let (mut ours, mut theirs) = (Hashes::of(self.from, end), Hashes::of(self.to, end));
+        let mut here = ours.next().await?;
+        while let Some((cv, _)) = theirs.next().await? {
+            while here.is_some_and(|(ours, _)| ours < cv) {
+                here = ours.next().await?;
+            }
+            if here.is_none_or(|(ours, _)| ours != cv) && self.is_superseded(cv).await? {
+                return Err(only_newest());
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the source has let go of a version that was copied because it
+    /// keeps only newest ones.
+    async fn is_superseded(&self, cv: u64) -> Result<bool, Error> {
+        let Some(theirs) = row_at(self.to, cv).await? else {
+            return Ok(false);
+        };
+        let (catalog, way) = (&self.from.database.catalog, Direction::Ascending);
+        let later = catalog.history(&self.from.name, &theirs.id, Some(theirs.ov), way, 1);
+        let later = later.await?;
+        // A purge lets go of versions as well, and is copied.
+        let later = later.first().filter(|row| row.ov > theirs.ov);
+        Ok(later.is_some_and(|row| row.op != Op::Purge))
     }
 
     /// Declares the indexes of properties before the first row, so that the
@@ -273,8 +308,25 @@ impl Transfer<'_, '_> {
         self.report.versions += rows.len() as u64;
         self.report.bytes += std::mem::take(&mut stretch.bytes);
         let target = &self.to.database.catalog;
-        target.append_exact(&self.to.name, rows).await?;
-        Ok(())
+        let firsts: Vec<(RecordId, u64)> = rows
+            .iter()
+            .filter(|row| row.ov > 0 && row.op != Op::Purge)
+            .map(|row| (row.id.clone(), row.ov - 1))
+            .collect();
+        let Err(error) = target.append_exact(&self.to.name, rows).await else {
+            return Ok(());
+        };
+        if let StoreError::Refused(_) = error {
+            // Others may have written to the source meanwhile.
+            let (source, name) = (&self.from.database.catalog, &self.from.name);
+            for (id, ov) in firsts {
+                let before = source.version(name, &id, Which::Ov(ov), Bodies::Omit);
+                if before.await?.is_none() {
+                    return Err(only_newest());
+                }
+            }
+        }
+        Err(error.into())
     }
 
     /// Compares what both have before `end`.
@@ -286,7 +338,11 @@ impl Transfer<'_, '_> {
                 (None, None) => return Ok(()),
                 (Some(here), Some(there)) if here == there => self.report.compared += 1,
                 _ => {
-                    let cv = here.or(there).map_or(end, |(cv, _)| cv);
+                    let cvs = [here, there].into_iter().flatten();
+                    let cv = cvs.map(|(cv, _)| cv).min().unwrap_or(end);
+                    if self.is_superseded(cv).await? {
+                        return Err(only_newest());
+                    }
                     return Err(Error::new(
                         ErrorKind::Corrupt,
                         format!(
@@ -298,6 +354,15 @@ impl Transfer<'_, '_> {
             }
         }
     }
+}
+
+/// The refusal to go on where versions that were copied are gone.
+fn only_newest() -> Error {
+    Error::new(
+        ErrorKind::Unsupported,
+        "the source keeps only newest versions, and some of those that were copied have been \
+         replaced since: copy it into an empty store while nobody writes to it",
+    )
 }
 
 /// Rows that are ready to be committed.
