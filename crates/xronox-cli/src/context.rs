@@ -45,12 +45,19 @@ impl Context {
 
     /// The store, made if it is not there.
     pub(crate) async fn store_to_write(&mut self) -> Result<Xronox, Failure> {
+        self.open(false).await
+    }
+
+    async fn open(&mut self, existing: bool) -> Result<Xronox, Failure> {
         if let Some(store) = &self.store {
             return Ok(store.clone());
         }
         let mut config = self.place.config()?;
         if self.create_buckets {
             config = config.create_buckets();
+        }
+        if existing {
+            config = config.existing();
         }
         let store = Xronox::open(config).await?;
         self.store = Some(store.clone());
@@ -78,7 +85,7 @@ impl Context {
                 self.place
             )));
         }
-        self.store_to_write().await
+        self.open(true).await
     }
 
     /// The collections to look at: the one that is named and has to be there,

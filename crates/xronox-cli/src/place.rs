@@ -55,6 +55,7 @@ impl Place {
                 database,
             });
         }
+        refuse_uri(&store)?;
         if payloads.is_some() {
             return Err(Failure::usage(
                 "a folder keeps its bodies itself: a place for them goes with the URI of a catalog",
@@ -90,14 +91,17 @@ impl Place {
     pub(crate) fn is_empty(&self) -> bool {
         match &self.kind {
             Kind::Folder(folder) => !is_store(folder),
-            // It says so itself when it is opened.
+            // Opening it says so, unless it is to be made.
             Kind::Servers { .. } => false,
         }
     }
 
     pub(crate) fn config(&self) -> Result<Config, Failure> {
         let mut config = match &self.kind {
-            Kind::Folder(folder) => Config::dev(folder),
+            Kind::Folder(folder) => {
+                refuse_uri(&folder.to_string_lossy())?;
+                Config::dev(folder)
+            }
             Kind::Servers { catalog, payloads } => {
                 let config = Config::at(catalog)?;
                 match payloads {
@@ -125,7 +129,10 @@ impl fmt::Display for Place {
     /// Without what only its owner should know.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
-            Kind::Folder(folder) => folder.display().fmt(f),
+            Kind::Folder(folder) => match scheme_of(&folder.to_string_lossy()) {
+                Some(scheme) => write!(f, "{scheme}:…"),
+                None => folder.display().fmt(f),
+            },
             Kind::Servers { catalog, .. } => match catalog.split_once("://") {
                 None => f.write_str(catalog),
                 Some((scheme, rest)) => {
@@ -148,6 +155,28 @@ fn from_environment(value: &str) -> Result<String, Failure> {
         Some(name) => std::env::var(name)
             .map_err(|_| Failure::usage(format!("ENV.{name}: there is no such variable"))),
     }
+}
+
+/// Where a URI of a kind that is not known, a typing error maybe, stands in the
+/// place of a folder. It may hold a password, so it must neither be shown nor
+/// become the name of a folder.
+fn refuse_uri(store: &str) -> Result<(), Failure> {
+    match scheme_of(store) {
+        None => Ok(()),
+        Some(_) => Err(Failure::usage(
+            "a store is a folder, or at mongodb://…, mongodb+srv://…, sqlite:FOLDER or memory:; \
+             a folder with a colon in its name is written with ./ before it",
+        )),
+    }
+}
+
+/// What stands before a colon as the scheme of a URI does. One letter is a
+/// drive.
+fn scheme_of(text: &str) -> Option<&str> {
+    let (scheme, _) = text.split_once(':')?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
+    let letter = |c: char| c.is_ascii_alphabetic();
+    (scheme.len() > 1 && scheme.starts_with(letter) && scheme.chars().all(plain)).then_some(scheme)
 }
 
 /// Whether there is a store in a folder, by the layout that
@@ -180,6 +209,28 @@ mod tests {
         ] {
             let place = Place::of(uri, None, None).ok();
             assert_eq!(place.map(|place| place.to_string()).as_deref(), Some(shown));
+        }
+    }
+
+    #[test]
+    fn a_mistyped_uri_is_no_folder_and_is_not_shown() {
+        for uri in [
+            "mongo://ann:s3cret@db/",
+            "mongodb:/ann:s3cret@db",
+            "mongodb:ann:s3cret@db",
+            "MongoDB://ann:s3cret@db/",
+            "s3://key:s3cret@bucket",
+        ] {
+            let Err(failure) = Place::of(uri, None, None) else {
+                panic!("{uri} is a folder");
+            };
+            assert!(!format!("{failure:?}").contains("s3cret"), "{uri}");
+            let folder = Place::folder(uri.into(), None);
+            assert!(!folder.to_string().contains("s3cret"), "{uri}");
+            assert!(folder.config().is_err(), "{uri}");
+        }
+        for folder in ["data", "./a:b", "C:\\data", "/srv/x", "ä:b"] {
+            assert!(Place::of(folder, None, None).is_ok(), "{folder}");
         }
     }
 

@@ -135,6 +135,9 @@ pub struct Config {
     /// Whether buckets that are not there are made.
     #[serde(skip)]
     pub(crate) create_buckets: bool,
+    /// Whether databases have to be there.
+    #[serde(skip)]
+    pub(crate) existing: bool,
     /// A path that could not be written as text.
     #[serde(skip)]
     not_text: Option<PathBuf>,
@@ -168,7 +171,7 @@ impl Config {
     /// URI: `mongodb://…` or `mongodb+srv://…` (what stands in the path is the
     /// database that authenticates), `sqlite:FOLDER` or `memory:`. All bodies
     /// are in the catalog unless [`with_payloads`](Self::with_payloads) names a
-    /// place for large ones.
+    /// place for large ones; without one, MongoDB takes up to 1 MiB of each.
     ///
     /// ```
     /// use xronox::{Config, SpaceConnection};
@@ -279,6 +282,13 @@ impl Config {
     /// provider allows. Default: a missing bucket is an error.
     pub fn create_buckets(mut self) -> Self {
         self.create_buckets = true;
+        self
+    }
+
+    /// Opens only databases that are there: others are
+    /// [`NotFound`](ErrorKind::NotFound). Default: they are made.
+    pub fn existing(mut self) -> Self {
+        self.existing = true;
         self
     }
 

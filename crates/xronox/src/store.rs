@@ -89,7 +89,9 @@ impl Xronox {
     /// [`Config`](ErrorKind::Config) for a configuration that contradicts
     /// itself, [`Unavailable`](ErrorKind::Unavailable) if a file cannot be
     /// opened or written, or a server or bucket is out of reach, missing or
-    /// denied, [`Corrupt`](ErrorKind::Corrupt) if one is damaged,
+    /// denied, [`NotFound`](ErrorKind::NotFound) if it [has to be
+    /// there](Config::existing) and is not, [`Corrupt`](ErrorKind::Corrupt) if
+    /// one is damaged,
     /// [`Unsupported`](ErrorKind::Unsupported) if a newer version wrote it, it
     /// lies on a network file system, or something is asked for that this
     /// build or version does not do, [`Invalid`](ErrorKind::Invalid) for a

@@ -54,6 +54,8 @@ pub(crate) struct Tenancy {
     resolver: Resolver,
     connections: Connections,
     create_buckets: bool,
+    /// Whether databases have to be there.
+    existing: bool,
     settings: Arc<Settings>,
     bodies: PayloadCache,
     clock: Arc<dyn Clock>,
@@ -90,6 +92,7 @@ impl Tenancy {
             resolver,
             connections,
             create_buckets: config.create_buckets,
+            existing: config.existing,
             bodies: PayloadCache::new(config.settings.payloads.cache_bytes),
             settings: Arc::new(config.settings),
             clock: Arc::new(SystemClock),
@@ -213,6 +216,10 @@ impl Tenancy {
         let alive = self.alive.lock().get(&key).and_then(Weak::upgrade);
         if let Some(storage) = alive {
             return Ok((Database::new(storage), weight));
+        }
+        if self.existing && !client.exists(&address.database).await? {
+            let message = format!("{}: there is no store here", address.database);
+            return Err(Error::new(ErrorKind::NotFound, message));
         }
         let payloads = match &address.space {
             None => Payloads::inline_only(),

@@ -29,7 +29,7 @@ pub(super) async fn run(args: Copy, cx: &mut Context) -> Result<Exit, Failure> {
         )));
     }
     let interrupt = cx.interrupt.clone();
-    let source = interrupt.or(async { Ok(Xronox::open(from.config()?).await?) });
+    let source = interrupt.or(async { Ok(Xronox::open(from.config()?.existing()).await?) });
     let source = source.await?;
     let target = interrupt.or(async { Ok(Xronox::open(to.config()?.create_buckets()).await?) });
     let target = target.await?;

@@ -56,6 +56,11 @@ fn a_copy_is_the_same_store_elsewhere() {
 fn a_copy_says_what_is_wrong() {
     let store = Store::new();
     store.fails(&["copy", "--from", "none", "--to", "there"], 3, "NotFound");
+    let copy = ["copy", "--from", "sqlite:none", "--to", "there"];
+    store.fails(&copy, 3, "NotFound");
+    let copy = ["copy", "--from", "mongo://ann:s3cret@db/", "--to", "there"];
+    let message = store.fails(&copy, 2, "Usage");
+    assert!(!message.contains("s3cret"), "{message}");
     store.put("orders", "a", &serde_json::json!({"n": 1}));
     store.put("orders", "b", &serde_json::json!({"n": 2}));
     let here = ["copy", "--from", "xronox-data"];

@@ -107,8 +107,12 @@ fn people_get_errors_as_text() {
         said.starts_with("xronox: ./xronox-data: there is no store here"),
         "{said}"
     );
+    let message = store.fails(&["verify", "--catalog", "sqlite:typo"], 3, "NotFound");
+    assert!(message.contains("no store here"), "{message}");
     // Looking for a store makes none.
-    assert!(!store.path().join("xronox-data").exists());
+    for folder in ["xronox-data", "typo"] {
+        assert!(!store.path().join(folder).exists(), "{folder}");
+    }
     let output = store.run(&["frobnicate"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8(output.stderr).unwrap().contains("Usage"));
