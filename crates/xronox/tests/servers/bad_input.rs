@@ -142,19 +142,22 @@ async fn a_member_that_takes_no_writes_is_told() {
         member.command("admin", frozen).is_ok()
     };
     let secondary = set.members().iter().find(freeze).unwrap().address();
-    let uri = format!("mongodb://{secondary}/?directConnection=true&{LOOK}");
-    let mut place = Place::new(uri, "members");
-    place.patience = Some(Duration::from_secs(4));
-    let begun = Instant::now();
-    // It is a database like any other until something is written.
-    let direct = within(LIMIT, place.open()).await.unwrap();
-    let read = direct.collection("orders").unwrap();
-    assert_eq!(read.get_latest("a").await.unwrap().ov(), 0);
-    let write = read.update("a", json!({ "n": 2 }));
-    let error = within(LIMIT, write.into_future()).await.unwrap_err();
-    println!("after {:?}: {error}", begun.elapsed());
-    assert_eq!(error.kind(), &ErrorKind::Unavailable, "{error}");
-    tells(&error, &secondary.to_string());
+    for transactions in [true, false] {
+        let uri = format!("mongodb://{secondary}/?directConnection=true&{LOOK}");
+        let mut place = Place::new(uri, "members");
+        place.patience = Some(Duration::from_secs(4));
+        place.transactions = transactions;
+        let begun = Instant::now();
+        // It is a database like any other until something is written.
+        let direct = within(LIMIT, place.open()).await.unwrap();
+        let read = direct.collection("orders").unwrap();
+        assert_eq!(read.get_latest("a").await.unwrap().ov(), 0);
+        let write = read.update("a", json!({ "n": 2 }));
+        let error = within(LIMIT, write.into_future()).await.unwrap_err();
+        println!("after {:?}: {error}", begun.elapsed());
+        assert_eq!(error.kind(), &ErrorKind::Unavailable, "{error}");
+        tells(&error, &secondary.to_string());
+    }
     assert_eq!(orders.changes(None).await.unwrap().len(), 1);
     assert!(orders.verify().await.unwrap().clean());
 }
@@ -162,13 +165,18 @@ async fn a_member_that_takes_no_writes_is_told() {
 /// The server goes away for good while a commit is under way.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_is_gone_in_a_commit_is_told() {
+    let services = env::services().unwrap();
+    gone_in_a_commit(Mongod::replica_set(&services).unwrap(), "commitTransaction").await;
+    // What is inserted is committed.
+    gone_in_a_commit(Mongod::standalone(&services).unwrap(), "insert").await;
+}
+
+async fn gone_in_a_commit(mut server: Mongod, commits: &'static str) {
     const LIMIT: Duration = Duration::from_mins(1);
-    let mut server = Mongod::replica_set(&env::services().unwrap()).unwrap();
     let proxy = Proxy::start(server.address()).unwrap();
-    let mut place = Place::new(
-        format!("{}&{LOOK}", server.uri_through(proxy.address())),
-        "gone",
-    );
+    let uri = server.uri_through(proxy.address());
+    let with = if uri.contains('?') { '&' } else { '?' };
+    let mut place = Place::new(format!("{uri}{with}{LOOK}"), "gone");
     place.patience = Some(Duration::from_secs(4));
     let xronox = place.open().await.unwrap();
     let orders = xronox.collection("orders").unwrap();
@@ -177,7 +185,7 @@ async fn a_server_that_is_gone_in_a_commit_is_told() {
     // Its commit is lost on the way, and there is nobody to ask.
     let (heard, sent) = std::sync::mpsc::channel();
     proxy.inject(Fault::LoseAnswer, 1, move |request| {
-        let commit = request.contains("commitTransaction");
+        let commit = request.contains(commits);
         if commit {
             heard.send(()).unwrap();
         }
@@ -214,4 +222,37 @@ async fn a_server_that_is_gone_in_a_commit_is_told() {
     let now = orders.get_latest("a").await.unwrap();
     assert_eq!(now.ov(), outcome.map_or(0, |written| written.ov));
     assert!(orders.verify().await.unwrap().clean());
+}
+
+/// A document that cannot be stored is refused, and those that are written at
+/// the same time are not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_document_that_does_not_fit_fails_alone() {
+    for server in [Mongod::replica_set, Mongod::standalone] {
+        let server = server(&env::services().unwrap()).unwrap();
+        let xronox = Place::new(server.uri(), "large").open().await.unwrap();
+        let orders = xronox.collection("orders").unwrap();
+        orders.create(json!({})).await.unwrap();
+        // Whatever comes while the first one is committed is one batch.
+        for large in ["body", "row"] {
+            let good = (0..20).map(|n| orders.create(json!({ "n": n })).into_future());
+            let bad = match large {
+                "body" => orders.create(json!({ "fill": "x".repeat(2 << 20) })),
+                _ => {
+                    let origin = "x".repeat(17 << 20);
+                    orders.create(json!({})).origin(origin, "c", None)
+                }
+            };
+            let bad = async { bad.await };
+            let (bad, good) = futures::join!(bad, futures::future::join_all(good));
+            let error = bad.unwrap_err();
+            assert_eq!(error.kind(), &ErrorKind::Invalid, "{large}: {error}");
+            for written in good {
+                written.unwrap();
+            }
+        }
+        let report = orders.verify().await.unwrap();
+        assert!(report.clean(), "{report:?}");
+        assert_eq!(report.rows, 41);
+    }
 }

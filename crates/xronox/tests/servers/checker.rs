@@ -76,6 +76,18 @@ async fn a_history_that_nothing_explains_is_refused() {
             ),
         ),
         (
+            "a is NotFound",
+            with(vec![
+                begin("x/0", Write::Patch),
+                Event::Failed {
+                    token: "x/0".to_owned(),
+                    kind: "NotFound".to_owned(),
+                    message: String::new(),
+                    millis: 0,
+                },
+            ]),
+        ),
+        (
             "left == right",
             replaced(2, begin("c/1", Write::Update(json!({ "n": 7 })))),
         ),

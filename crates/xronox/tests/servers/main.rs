@@ -24,3 +24,4 @@ mod objects;
 mod place;
 mod process;
 mod race;
+mod requests;

@@ -109,8 +109,14 @@ async fn lost_answers_of_commits_are_found_again() {
 /// caller is told so in bounded time, and what they are told is so.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn callers_do_not_wait_for_ever() {
+    let services = env::services().unwrap();
+    stalls_for_good(Mongod::replica_set(&services).unwrap()).await;
+    stalls_for_good(Mongod::standalone(&services).unwrap()).await;
+}
+
+async fn stalls_for_good(server: Mongod) {
     const LIMIT: Duration = Duration::from_mins(1);
-    let (_server, proxy, mut place) = behind_a_proxy();
+    let (_server, proxy, mut place) = by_a_proxy(server);
     place.patience = Some(Duration::from_secs(4));
     let xronox = place.open().await.unwrap();
     let orders = xronox.collection("orders").unwrap();

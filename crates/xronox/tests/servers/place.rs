@@ -6,7 +6,7 @@ use object_store::ObjectStore;
 use serde::{Deserialize, Serialize};
 use xronox::{Components, Config, Error, Provider, Secret, SpaceConnection, Xronox};
 use xronox_model::BucketRole;
-use xronox_mongodb::{ConnectionOptions, MongoConnection, MongoDatabase};
+use xronox_mongodb::{ConnectionOptions, MongoConnection, MongoDatabase, Transactions};
 use xronox_services::env;
 use xronox_store::{Space, SystemClock};
 
@@ -26,6 +26,8 @@ pub(crate) struct Place {
     pub(crate) bucket: Option<Bucket>,
     /// How long a call to the catalog may take, unless as long as usual.
     pub(crate) patience: Option<Duration>,
+    /// Whether commits are transactions where the server has them.
+    pub(crate) transactions: bool,
 }
 
 /// A bucket at an S3 store.
@@ -90,6 +92,7 @@ impl Place {
             database: database.to_owned(),
             bucket: None,
             patience: None,
+            transactions: true,
         }
     }
 
@@ -109,6 +112,7 @@ impl Place {
             config.settings.payloads.inline_max_bytes = Some(INLINE);
             config = config.with_payloads(bucket.connection());
         }
+        config.settings.transactions.enabled = self.transactions;
         let Some(request_timeout) = self.patience else {
             return Xronox::open(config).await;
         };
@@ -118,6 +122,10 @@ impl Place {
         );
         let options = ConnectionOptions {
             request_timeout,
+            transactions: Transactions {
+                enabled: self.transactions,
+                ..Transactions::default()
+            },
             ..ConnectionOptions::default()
         };
         let connection = MongoConnection::open(&self.uri, options).await?;

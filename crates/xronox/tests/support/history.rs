@@ -142,6 +142,25 @@ impl History {
         assert!(!state.deleted, "{seen:?} of {id} is deleted");
     }
 
+    /// A write that the state of its record did not allow met such a state, at
+    /// some moment between its beginning, when `least` was over, and its end,
+    /// up to which the writes in `begun` had begun.
+    fn explains(&self, id: &str, refusal: &str, least: Option<u64>, begun: &HashSet<&str>) {
+        let first = least.and_then(|cv| self.at(id, cv));
+        let commits = self.records.get(id).into_iter().flatten();
+        let mut met = commits.copied().filter(|cv| {
+            let wrote = self.version(*cv).0.reason.as_deref().unwrap();
+            Some(*cv) == first || (Some(*cv) > least && begun.contains(wrote))
+        });
+        let so = match refusal {
+            "NotFound" => first.is_none(),
+            "AlreadyExists" => met.next().is_some(),
+            "Deleted" => met.any(|cv| self.version(cv).1.deleted),
+            _ => true,
+        };
+        assert!(so, "nothing explains that {id} is {refusal}");
+    }
+
     /// Every body is what was written.
     async fn bodies(&self, orders: &Collection) {
         let checks = self
@@ -165,7 +184,8 @@ impl History {
 /// Checks that
 ///
 /// - every acknowledged write is there once, in its place, with its body, and
-///   none that is said to have failed;
+///   none that is said to have failed; one that was refused because of its
+///   record's state met that state;
 /// - `cv`, `ov` and times are as they must be;
 /// - a write that began after another was acknowledged comes after it;
 /// - every read gives what the commits up to some moment between its beginning
@@ -253,10 +273,12 @@ fn in_time(events: &[Event], history: &History, tally: &mut Tally) {
     let mut over: Option<u64> = None;
     let mut before: HashMap<&str, Option<u64>> = HashMap::new();
     let mut begun: HashSet<&str> = HashSet::new();
+    let mut wrote: HashMap<&str, &str> = HashMap::new();
     for event in events {
         match event {
-            Event::Begin { token, .. } => {
+            Event::Begin { token, id, .. } => {
                 begun.insert(token);
+                wrote.insert(token, id);
                 before.insert(token, over);
             }
             Event::Look { token } => {
@@ -313,6 +335,10 @@ fn in_time(events: &[Event], history: &History, tally: &mut Tally) {
                 let mut later = later.filter(|cv| Some(**cv) > least);
                 let gone = then.is_none() || later.any(|cv| history.version(*cv).1.deleted);
                 assert!(gone, "{token}: {id} was there all the time");
+            }
+            Event::Failed { token, kind, .. } => {
+                let least = before[token.as_str()];
+                history.explains(wrote[token.as_str()], kind, least, &begun);
             }
             Event::Listed {
                 token,
