@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use object_store::{ObjectStore, memory::InMemory};
 use serde_json::json;
 use support::Dice;
-use xronox::{Components, Config, ErrorKind, Settings, Xronox};
+use xronox::{Components, Config, ErrorKind, Moment, Settings, Xronox};
 use xronox_model::BucketRole;
 use xronox_sqlite::SqliteCatalog;
 use xronox_store::{
@@ -37,6 +37,7 @@ async fn faulty(folder: &std::path::Path, seed: u64) -> (Xronox, Arc<FaultyStore
     let mut settings = Settings::default();
     settings.payloads.inline_max_bytes = Some(0);
     settings.payloads.cache_bytes = 0;
+    settings.hard_delete_enabled = true;
     let parts = Components::new(Arc::new(catalog), documents, Some(space));
     (Xronox::assemble(parts, settings).unwrap(), store)
 }
@@ -155,5 +156,49 @@ async fn a_bulk_write_that_fails_halfway_says_what_is_written() {
         // Nothing else is: what failed can be tried again.
         let count = orders.count(json!({})).await.unwrap().count;
         assert_eq!(count, written as u64 + 1);
+    }
+}
+
+/// The row is read, then the record is purged and its body deleted, then the
+/// body is asked for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_read_that_a_purge_overtakes_finds_nothing() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let (xronox, store) = faulty(folder.path(), 1).await;
+    let orders = xronox.collection("orders").unwrap();
+    store.set_stall(Duration::from_millis(500));
+    for read in [
+        "latest", "version", "as of", "many", "diff", "blame", "patch",
+    ] {
+        let made = orders.create(json!({ "n": 1 })).await.unwrap();
+        orders.update(&made.id, json!({ "n": 2 })).await.unwrap();
+        store.reset_counts();
+        store.set_next(Fault::Stall, 1);
+        let reader = {
+            let (orders, id) = (orders.clone(), made.id.clone());
+            tokio::spawn(async move {
+                match read {
+                    "latest" => orders.get_latest(&id).await.map(drop),
+                    "version" => orders.get_version(&id, 0).await.map(drop),
+                    "as of" => orders.get_as_of(&id, Moment::Cv(made.cv)).await.map(drop),
+                    "diff" => orders.diff(&id, 0, 1).await.map(drop),
+                    "blame" => orders.blame(&id).await.map(drop),
+                    "patch" => orders.patch(&id, json!({ "m": 1 })).await.map(drop),
+                    _ => {
+                        let found = orders.get_many([&id]).await;
+                        assert!(found.unwrap()[0].is_none());
+                        orders.get_latest(&id).await.map(drop)
+                    }
+                }
+            })
+        };
+        while store.calls(Call::Get) == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        orders.delete(&made.id).hard().await.unwrap();
+        assert!(!reader.is_finished(), "{read}: the body was there too long");
+        let error = reader.await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), &ErrorKind::NotFound, "{read}: {error}");
+        store.calm();
     }
 }

@@ -7,8 +7,9 @@ use xronox_model::{Op, Projection, RecordId, VersionRow};
 use xronox_store::{Bodies, Cut, Which};
 
 use crate::{
-    Collection, Error, ErrorKind, IntoId, IntoMoment, Moment, collection::Shared,
-    engine::record::Record,
+    Collection, Error, ErrorKind, IntoId, IntoMoment, Moment,
+    collection::Shared,
+    engine::{query::body::read_body, record::Record},
 };
 
 /// Reads one record; await it.
@@ -104,9 +105,14 @@ impl Collection {
                 .newest(&id)
                 .await
                 .map_err(|e| e.during(&doing))?;
-            out.push(match row.filter(VersionRow::live) {
-                None => None,
-                Some(row) => Some(self.shared.load(row).await.map_err(|e| e.during(&doing))?),
+            let Some(row) = row.filter(VersionRow::live) else {
+                out.push(None);
+                continue;
+            };
+            out.push(match self.shared.load(row).await {
+                Ok(record) => Some(record),
+                Err(error) if *error.kind() == ErrorKind::NotFound => None,
+                Err(error) => return Err(error.during(&doing)),
             });
         }
         Ok(out)
@@ -252,10 +258,14 @@ impl Shared {
 
     /// The record of a row, its body read and verified.
     pub(crate) async fn load(&self, row: VersionRow) -> Result<Record, Error> {
-        let Some(body) = &row.body else {
+        if row.body.is_none() {
             return Err(pruned());
-        };
-        let canonical = self.database.payloads.read(body).await?;
-        Ok(Record::new(row, canonical))
+        }
+        let (id, ov) = (row.id.clone(), row.ov);
+        match read_body(&self.database, &self.name, row).await? {
+            Some((row, canonical)) => Ok(Record::new(row, canonical)),
+            // It was removed since the row was read; how, the catalog knows.
+            None => Err(self.version(&id, ov).await.err().unwrap_or_else(not_found)),
+        }
     }
 }
