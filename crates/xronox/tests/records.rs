@@ -258,6 +258,96 @@ async fn a_repeated_request_is_done_once() {
     }
 }
 
+/// Whatever became of the record since, the outcome of the request is the one
+/// it had.
+#[tokio::test]
+async fn a_repeated_request_does_not_care_what_came_after_it() {
+    let settings = Settings {
+        hard_delete_enabled: true,
+        ..Settings::default()
+    };
+    for store in stores(settings).await {
+        let orders = store.xronox.collection("orders").unwrap();
+        for change in ["other", "deleted", "purged", "reborn"] {
+            let create = || {
+                let create = orders.create_with_id(change, json!({ "at": {} }));
+                create
+                    .parent("p", "orders")
+                    .idempotency_key(format!("create {change}"))
+            };
+            let patch = || {
+                let patch = orders.patch(change, json!({ "at.x": 1 }));
+                patch.idempotency_key(format!("patch {change}"))
+            };
+            let update = || {
+                let update = orders.update(change, json!({ "at": {} }));
+                update.idempotency_key(format!("update {change}"))
+            };
+            let nothing = || {
+                let patch = orders.patch(change, json!({ "$unset": ["at.y"] }));
+                patch.idempotency_key(format!("nothing {change}"))
+            };
+            let delete = || {
+                let delete = orders.delete(change);
+                delete.idempotency_key(format!("delete {change}"))
+            };
+            let parent = orders
+                .create_with_id("p", json!({}))
+                .origin("o", "raw", None);
+            parent.await.unwrap();
+            let created = create().await.unwrap();
+            let patched = patch().await.unwrap();
+            let updated = update().await.unwrap();
+            let unchanged = nothing().await.unwrap();
+            assert!(unchanged.unchanged);
+            let mut deleted = None;
+            match change {
+                "other" => {
+                    // No path leads through a number.
+                    let update = orders.update(change, json!({ "at": 1 }));
+                    update.await.unwrap();
+                }
+                "deleted" => deleted = Some(delete().await.unwrap()),
+                _ => {
+                    deleted = Some(delete().await.unwrap());
+                    orders.delete(change).hard().await.unwrap();
+                    if change == "reborn" {
+                        let create = orders.create_with_id(change, json!({ "at": 2 }));
+                        create.await.unwrap();
+                    }
+                }
+            }
+            orders.delete("p").hard().await.unwrap();
+            let before = orders.changes(None).limit(1000).await.unwrap().len();
+            assert_eq!(patch().await.unwrap(), patched, "{change}");
+            assert_eq!(update().await.unwrap(), updated, "{change}");
+            assert_eq!(create().await.unwrap(), created, "{change}");
+            assert_eq!(nothing().await.unwrap(), unchanged, "{change}");
+            if let Some(deleted) = deleted {
+                assert_eq!(delete().await.unwrap(), deleted, "{change}");
+            }
+            // Another request under the key, or one under a new key, has its
+            // own error, and nothing is written.
+            let other = orders.patch(change, json!({ "at.x": 2 }));
+            let other = other.idempotency_key(format!("patch {change}"));
+            assert_eq!(other.await.unwrap_err().kind(), &ErrorKind::Invalid);
+            let new = orders.patch(change, json!({ "at.x": 2 }));
+            let error = new
+                .idempotency_key(format!("new {change}"))
+                .await
+                .unwrap_err();
+            let expected = match change {
+                "deleted" => ErrorKind::Deleted,
+                "purged" => ErrorKind::NotFound,
+                _ => ErrorKind::Invalid,
+            };
+            assert_eq!(error.kind(), &expected, "{error}");
+            let after = orders.changes(None).limit(1000).await.unwrap().len();
+            assert_eq!(after, before);
+        }
+    }
+}
+
 #[tokio::test]
 async fn lineage_goes_back_to_the_origin() {
     for store in stores(Settings::default()).await {

@@ -155,6 +155,60 @@ impl Shared {
         Err(contended())
     }
 
+    /// What a write came to, or what the same request came to before: it may
+    /// be impossible by now to prepare it again, which says nothing of that.
+    pub(crate) async fn or_remembered(
+        &self,
+        draft: &Draft<'_>,
+        written: Result<Written, Error>,
+    ) -> Result<Written, Error> {
+        let Err(error) = written else {
+            return written;
+        };
+        let unsettled = matches!(
+            error.kind(),
+            ErrorKind::Unavailable | ErrorKind::Indeterminate { .. } | ErrorKind::Closed
+        );
+        if draft.idempotency.is_none() || unsettled {
+            return Err(error);
+        }
+        self.remembered(draft).await?.ok_or(error)
+    }
+
+    /// What is remembered under the idempotency key of a write. The question
+    /// is a mutation that cannot go ahead, as it names a version to go on from
+    /// that never was.
+    async fn remembered(&self, draft: &Draft<'_>) -> Result<Option<Written>, Error> {
+        let question = Draft {
+            expect: Expect {
+                state: Presence::Present,
+                ov: None,
+                attempt: Some(Database::new_attempt()),
+            },
+            change: SystemChange::default(),
+            idempotency: draft.idempotency.clone(),
+            ..*draft
+        };
+        for _ in 0..MAX_TRIES {
+            let indexes = self.indexes().await?;
+            let attempt = Database::new_attempt();
+            let append = self.append(&question, attempt, NewBody::OfNewest, None, Vec::new());
+            let mutations = vec![Mutation::Append(append)];
+            let committer = self.committer();
+            let pending = committer.submit(indexes.epoch, mutations, None).await?;
+            let Some(outcomes) = self.sort_out(pending.answer().await).await? else {
+                continue;
+            };
+            return match outcomes.into_iter().next() {
+                Some(Outcome::Committed(commit)) => Ok(Some(Written::of(commit, false))),
+                Some(Outcome::Unchanged(commit)) => Ok(Some(Written::of(commit, true))),
+                Some(Outcome::Refused(refusal @ Refusal::KeyReused)) => Err(refused(refusal)),
+                _ => Ok(None),
+            };
+        }
+        Err(contended())
+    }
+
     async fn source(&self, id: &RecordId, body: &NewBody) -> Result<VersionRow, Error> {
         match body {
             NewBody::OfVersion(ov) => self.version(id, *ov).await,

@@ -297,16 +297,18 @@ impl<'a> IntoFuture for Create<'a> {
                 }
                 self.attribution.check()?;
                 let document = canonical(self.document?, shared.rules.max_bytes)?;
-                let lineage = shared.lineage(self.lineage).await?;
+                // The lineage as it is given: what the parent hands on may
+                // be gone when the request is repeated.
                 let idempotency = shared.idempotency(
                     self.idempotency,
                     &json!([
                         what,
                         named.then(|| id.to_string()),
                         document.sha256,
-                        &lineage
+                        &self.lineage
                     ]),
                 )?;
+                let lineage = shared.lineage(self.lineage).await?;
                 let draft = Draft {
                     id: &id,
                     op: Op::Create,
@@ -319,7 +321,8 @@ impl<'a> IntoFuture for Create<'a> {
                     idempotency,
                     skip_unchanged: false,
                 };
-                shared.write_whole(&draft, &document).await
+                let written = shared.write_whole(&draft, &document).await;
+                shared.or_remembered(&draft, written).await
             };
             write
                 .await
@@ -365,7 +368,7 @@ impl<'a> IntoFuture for Change<'a> {
                     idempotency,
                     skip_unchanged: !self.always,
                 };
-                match new {
+                let written = match new {
                     New::Whole(document) => {
                         let document = canonical(document, shared.rules.max_bytes)?;
                         shared.write_whole(&draft, &document).await
@@ -374,7 +377,8 @@ impl<'a> IntoFuture for Change<'a> {
                         let patch = |document: &mut Value| xronox_model::patch(document, &changes);
                         shared.write_changed(&draft, &patch).await
                     }
-                }
+                };
+                shared.or_remembered(&draft, written).await
             };
             write
                 .await
