@@ -46,7 +46,18 @@ impl TryFrom<Value> for Projection {
 impl From<Projection> for Value {
     /// As `{"include", "exclude"}`, without what was not asked for.
     fn from(projection: Projection) -> Self {
-        let texts = |paths: &[Path]| paths.iter().map(Path::to_string).collect::<Vec<_>>();
+        // `id` was read as `_id` and then `id`.
+        let alias = |(i, path): &(usize, &Path), paths: &[Path]| {
+            let next = paths.get(i + 1).map(Path::segments);
+            let (root, inner) = (path.root(), &path.segments()[1..]);
+            root == "_id" && next.is_some_and(|next| next[0] == "id" && &next[1..] == inner)
+        };
+        let texts = |paths: &[Path]| {
+            let written = paths.iter().enumerate().filter(|one| !alias(one, paths));
+            written
+                .map(|(_, path)| path.to_string())
+                .collect::<Vec<_>>()
+        };
         let mut object = Map::new();
         match &projection.include {
             Include::All if projection.asks_for_all => {
@@ -508,6 +519,24 @@ mod tests {
 
     fn projection(value: &Value) -> Projection {
         Projection::parse(value).unwrap_or_else(|e| panic!("{value}: {e}"))
+    }
+
+    #[test]
+    fn what_is_written_reads_as_it_was() {
+        for text in [
+            json!({ "include": "*" }),
+            json!({ "exclude": ["a"] }),
+            json!({ "include": "*", "exclude": ["a.b"] }),
+            json!({ "include": ["id", "a", "_id.x", "id.y"], "exclude": ["id"] }),
+            json!({ "include": [] }),
+        ] {
+            let projection = Projection::parse(&text).unwrap();
+            assert_eq!(Value::from(projection.clone()), text);
+            assert_eq!(
+                serde_json::from_value::<Projection>(text).unwrap(),
+                projection
+            );
+        }
     }
 
     #[test]

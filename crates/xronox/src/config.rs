@@ -4,6 +4,7 @@ mod analytics;
 mod builder;
 mod check;
 mod collection_map;
+mod connect;
 mod connections;
 mod cron;
 mod databases;
@@ -44,6 +45,7 @@ pub use builder::ConfigBuilder;
 pub use collection_map::{
     Base64Property, CollectionMap, IndexSetting, Offload, PersonalProperty, Validation,
 };
+pub use connect::ConnectionCheck;
 pub use connections::{DbConnection, LocalStorage, Pool};
 pub use databases::{
     DatabaseConfig, Databases, DomainDatabase, IdentitiesDatabases, LogsDatabases,
@@ -124,7 +126,7 @@ pub struct Config {
     /// Spaces that keep large bodies, by the names that databases use.
     pub spaces_connections: BTreeMap<String, SpaceConnection>,
     /// The databases.
-    pub databases: Databases,
+    pub databases: Box<Databases>,
     /// Files in the place of every space.
     pub local_storage: LocalStorage,
     /// How one of several connections is chosen.
@@ -209,14 +211,14 @@ impl Config {
         let runtime = database("xronox_runtime_default");
         Self {
             db_connections: [(MAIN.to_owned(), connection)].into(),
-            databases: Databases {
+            databases: Box::new(Databases {
                 metadata: tiered("xronox_metadata_default"),
                 knowledge: tiered("xronox_knowledge_default"),
                 runtime: Some(TenantDatabases::default().tenant(DEFAULT_TENANT, runtime)),
                 logs: Some(database("xronox_logs").into()),
                 identities: Some(database("xronox_identities").into()),
                 messaging: Some(database("xronox_messaging").into()),
-            },
+            }),
             ..Self::default()
         }
     }
@@ -226,7 +228,7 @@ impl Config {
     /// stores may share a server. Default: `xronox_runtime_default`.
     pub fn database(mut self, name: impl Into<String>) -> Self {
         let name = name.into();
-        let databases = &mut self.databases;
+        let databases = &mut *self.databases;
         let tiered = [
             (&mut databases.metadata, "metadata"),
             (&mut databases.knowledge, "knowledge"),
@@ -271,7 +273,7 @@ impl Config {
     /// Keeps the large bodies of every database in this space.
     pub fn with_payloads(mut self, space: SpaceConnection) -> Self {
         self.spaces_connections.insert(MAIN.to_owned(), space);
-        for database in self.fixed_databases_mut() {
+        for database in self.databases.listed_mut() {
             database.space_conn_ref = Some(MAIN.to_owned());
             database.space_conn_refs.clear();
         }
@@ -330,58 +332,6 @@ impl Config {
         unsupported::unsupported(self)
     }
 
-    /// Every database that is listed.
-    fn fixed_databases_mut(&mut self) -> Vec<&mut DatabaseConfig> {
-        let databases = &mut self.databases;
-        let mut all = Vec::new();
-        for tiered in [&mut databases.metadata, &mut databases.knowledge]
-            .into_iter()
-            .flatten()
-        {
-            all.extend(&mut tiered.generic_database);
-            all.extend(
-                tiered
-                    .domains_databases
-                    .iter_mut()
-                    .map(|domain| &mut domain.database),
-            );
-            all.extend(
-                tiered
-                    .tenant_databases
-                    .iter_mut()
-                    .map(|tenant| &mut tenant.database),
-            );
-        }
-        if let Some(runtime) = &mut databases.runtime {
-            all.extend(
-                runtime
-                    .tenant_databases
-                    .iter_mut()
-                    .map(|tenant| &mut tenant.database),
-            );
-        }
-        let shared = [
-            databases.logs.as_mut().map(|logs| &mut logs.databases),
-            databases
-                .identities
-                .as_mut()
-                .map(|identities| &mut identities.databases),
-            databases
-                .messaging
-                .as_mut()
-                .map(|messaging| &mut messaging.databases),
-        ];
-        for shared in shared.into_iter().flatten() {
-            all.extend(&mut shared.database);
-            all.extend(
-                shared
-                    .tenant_databases
-                    .iter_mut()
-                    .map(|tenant| &mut tenant.database),
-            );
-        }
-        all
-    }
 }
 
 /// A path as it stands behind `sqlite:` and `file:`, where `//` in front has a

@@ -215,16 +215,17 @@ mod tenancy;
 pub use collection::Collection;
 pub use config::{
     Analytics, Audit, Base64Property, CollectionMap, Config, ConfigBuilder, ConfigLoader,
-    CountedWrite, CounterRetention, CounterRule, CounterRules, CrossTenantMode, CrossTenantRule,
-    DatabaseConfig, DatabaseTemplates, Databases, DbConnection, DevShadow, DomainDatabase,
-    DynamicTenants, Encryption, Fallback, HashAlgo, Idempotency, IdentitiesDatabases, IndexSetting,
-    KeepOne, LocalStorage, LogsDatabases, ManifestPeriod, MessagingDatabases, MessagingRetention,
-    MessagingSettings, MissedRuns, Offload, Operation, PayloadSettings, PayloadWrites,
-    PersonalProperty, Placeholder, Pool, Problem, ProductionConfig, Queries, Redis, RelativeTime,
-    Retention, Rollup, Routing, RoutingKey, RoutingPart, SaveMode, Scope, Settings,
-    SharedDatabases, Signing, Switch, Template, TemplatePart, TenantDatabase, TenantDatabases,
-    TenantIdRules, TenantTier, Thinning, TieredDatabases, TimeBasedRule, Timeframe, Transactions,
-    Unindexed, Validation, VersionRetention, WeightedRef, Worker, WriteOptimization,
+    ConnectionCheck, CountedWrite, CounterRetention, CounterRule, CounterRules, CrossTenantMode,
+    CrossTenantRule, DatabaseConfig, DatabaseTemplates, Databases, DbConnection, DevShadow,
+    DomainDatabase, DynamicTenants, Encryption, Fallback, HashAlgo, Idempotency,
+    IdentitiesDatabases, IndexSetting, KeepOne, LocalStorage, LogsDatabases, ManifestPeriod,
+    MessagingDatabases, MessagingRetention, MessagingSettings, MissedRuns, Offload, Operation,
+    PayloadSettings, PayloadWrites, PersonalProperty, Placeholder, Pool, Problem, ProductionConfig,
+    Queries, Redis, RelativeTime, Retention, Rollup, Routing, RoutingKey, RoutingPart, SaveMode,
+    Scope, Settings, SharedDatabases, Signing, Switch, Template, TemplatePart, TenantDatabase,
+    TenantDatabases, TenantIdRules, TenantTier, Thinning, TieredDatabases, TimeBasedRule,
+    Timeframe, Transactions, Unindexed, Validation, VersionRetention, WeightedRef, Worker,
+    WriteOptimization,
 };
 pub use database::Database;
 pub use engine::{

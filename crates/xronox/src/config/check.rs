@@ -628,12 +628,18 @@ fn get_past(connection: &mut SpaceConnection, field: &str) -> bool {
 }
 
 fn of_connection(at: &Trail, error: &ConnectionError) -> Problem {
-    Problem::new(at, error.problem.clone())
+    let why = error.problem.as_str();
+    let why = why
+        .strip_prefix("cannot be the name")
+        .map(|rest| format!("the name{rest}"));
+    Problem::new(at, why.unwrap_or_else(|| error.problem.clone()))
 }
 
 #[cfg(feature = "mongodb")]
 fn mongo_uri(uri: &Secret) -> Result<(), String> {
-    xronox_mongodb::check_uri(uri.reveal()).map_err(|error| error.to_string())
+    xronox_mongodb::check_uri(uri.reveal()).map_err(|_| {
+        "mongodb://[user:password@]host[:port][,…]/[database][?option=value&…]".to_owned()
+    })
 }
 
 #[cfg(not(feature = "mongodb"))]

@@ -31,6 +31,88 @@ pub struct Databases {
     pub messaging: Option<MessagingDatabases>,
 }
 
+impl Databases {
+    /// Every database that is listed.
+    pub(crate) fn listed(&self) -> Vec<&DatabaseConfig> {
+        let shared = [
+            self.logs.as_ref().map(|logs| &logs.databases),
+            self.identities
+                .as_ref()
+                .map(|identities| &identities.databases),
+            self.messaging
+                .as_ref()
+                .map(|messaging| &messaging.databases),
+        ];
+        let mut all = Vec::new();
+        let mut tenants = Vec::new();
+        for tiered in [&self.metadata, &self.knowledge].into_iter().flatten() {
+            all.extend(&tiered.generic_database);
+            all.extend(
+                tiered
+                    .domains_databases
+                    .iter()
+                    .map(|domain| &domain.database),
+            );
+            tenants.push(&tiered.tenant_databases);
+        }
+        tenants.extend(
+            self.runtime
+                .as_ref()
+                .map(|runtime| &runtime.tenant_databases),
+        );
+        for shared in shared.into_iter().flatten() {
+            all.extend(&shared.database);
+            tenants.push(&shared.tenant_databases);
+        }
+        all.extend(tenants.into_iter().flatten().map(|tenant| &tenant.database));
+        all
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn listed_mut(&mut self) -> Vec<&mut DatabaseConfig> {
+        let shared = [
+            self.logs.as_mut().map(|logs| &mut logs.databases),
+            self.identities
+                .as_mut()
+                .map(|identities| &mut identities.databases),
+            self.messaging
+                .as_mut()
+                .map(|messaging| &mut messaging.databases),
+        ];
+        let mut all = Vec::new();
+        let mut tenants = Vec::new();
+        for tiered in [&mut self.metadata, &mut self.knowledge]
+            .into_iter()
+            .flatten()
+        {
+            all.extend(&mut tiered.generic_database);
+            all.extend(
+                tiered
+                    .domains_databases
+                    .iter_mut()
+                    .map(|domain| &mut domain.database),
+            );
+            tenants.push(&mut tiered.tenant_databases);
+        }
+        tenants.extend(
+            self.runtime
+                .as_mut()
+                .map(|runtime| &mut runtime.tenant_databases),
+        );
+        for shared in shared.into_iter().flatten() {
+            all.extend(&mut shared.database);
+            tenants.push(&mut shared.tenant_databases);
+        }
+        all.extend(
+            tenants
+                .into_iter()
+                .flatten()
+                .map(|tenant| &mut tenant.database),
+        );
+        all
+    }
+}
+
 /// One database: where it is and what it is called.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -296,9 +378,27 @@ impl From<DatabaseConfig> for SharedDatabases {
     }
 }
 
+/// Whatever is said of a database for all tenants, it has a name.
+fn named() -> Value {
+    let keys = [
+        "dbConnRef",
+        "dbConnRefs",
+        "spaceConnRef",
+        "spaceConnRefs",
+        "bucket",
+        "recordsBucket",
+        "versionsBucket",
+        "contentBucket",
+        "backupsBucket",
+        "analyticsDbName",
+    ];
+    keys.map(|key| (key, vec!["dbName"])).into_iter().collect()
+}
+
 /// Where logs are.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("dependentRequired" = named()))]
 pub struct LogsDatabases {
     /// The databases.
     #[serde(flatten)]
@@ -315,6 +415,7 @@ pub struct LogsDatabases {
 /// Where users, accounts, sessions and roles are.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("dependentRequired" = named()))]
 pub struct IdentitiesDatabases {
     /// The databases.
     #[serde(flatten)]
@@ -329,6 +430,7 @@ pub struct IdentitiesDatabases {
 /// Its `retention` is that of messages; the database has none of its own.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("dependentRequired" = named()))]
 pub struct MessagingDatabases {
     /// The databases.
     #[serde(flatten)]

@@ -162,17 +162,14 @@ impl<'a> ConfigLoader<'a> {
         let mut shaped = shape(value, &found);
         problems.append(&mut shaped.problems);
         let left = std::mem::take(&mut shaped.value);
-        let config = match serde_json::from_value::<Config>(left) {
-            Ok(config) => config,
-            Err(_) => {
-                // The schema is made from the same types, so this is a fault of
-                // ours. The error may quote what it found.
-                if problems.is_empty() {
-                    let problem = Problem::new(&root, "cannot be read, though its shape is right");
-                    problems.push((root.clone(), problem));
-                }
-                return (None, located(problems, section));
+        let Ok(config) = serde_json::from_value::<Config>(left) else {
+            // The schema is made from the same types, so this is a fault of
+            // ours. The error may quote what it found.
+            if problems.is_empty() {
+                let problem = Problem::new(&root, "cannot be read, though its shape is right");
+                problems.push((root, problem));
             }
+            return (None, located(problems, section));
         };
         for (trail, mut problem) in check(&config, &named) {
             let trail = shaped.original(&trail);

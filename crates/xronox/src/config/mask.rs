@@ -6,8 +6,8 @@ use xronox_store::Secret;
 /// In the place of what is not shown.
 pub(crate) const MASKED: &str = "***";
 
-/// A URI without user, password and options, as far as its form leaves no
-/// doubt which parts those are.
+/// A URI without user, password and options that may be secret, as far as its
+/// form leaves no doubt which parts those are.
 pub(crate) fn uri(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else {
         return match text.split_once(':') {
@@ -47,19 +47,59 @@ pub(crate) fn uri(text: &str) -> String {
         return format!("{scheme}://{MASKED}");
     }
     let path = options.split(['?', '#']).next().unwrap_or_default();
-    let path = if is_plain(path) { path } else { "/***" };
-    let more = if options.contains(['?', '#']) {
-        "?***"
+    // Behind the host of a web address there may be a token.
+    let named = !scheme.starts_with("http") && is_plain(path);
+    let path = if named || path.len() <= 1 {
+        path
     } else {
-        ""
+        "/***"
+    };
+    let more = match options.split_once('?') {
+        Some((_, options)) if scheme.starts_with("mongodb") => known_options(options),
+        _ if options.contains(['?', '#']) => "?***".to_owned(),
+        _ => String::new(),
     };
     format!("{scheme}://{user}{hosts}{path}{more}")
 }
 
+/// Options, if none of them can hold a secret.
+fn known_options(options: &str) -> String {
+    const KNOWN: [&str; 17] = [
+        "appname",
+        "authmechanism",
+        "authsource",
+        "compressors",
+        "connecttimeoutms",
+        "directconnection",
+        "journal",
+        "loadbalanced",
+        "maxpoolsize",
+        "minpoolsize",
+        "readpreference",
+        "replicaset",
+        "retrywrites",
+        "serverselectiontimeoutms",
+        "ssl",
+        "tls",
+        "w",
+    ];
+    let shown = |option: &&str| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "_-,".contains(c);
+        option.split_once('=').is_some_and(|(name, value)| {
+            KNOWN.contains(&&*name.to_lowercase()) && value.chars().all(plain)
+        })
+    };
+    // One that may hold a secret may also hold what looks like others.
+    if options.split('&').all(|option| shown(&option)) {
+        format!("?{options}")
+    } else {
+        "?***=***".to_owned()
+    }
+}
+
 fn is_plain(path: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/_-.".contains(c);
-    // Longer ones may be tokens.
-    path.split('/').all(|part| part.len() <= 20) && path.chars().all(plain)
+    path.len() <= 64 && path.chars().all(plain)
 }
 
 /// `name[:port]`; a word after the colon that is no port may be a password.
@@ -96,6 +136,7 @@ pub(crate) fn serialize_uri<S: Serializer>(uri: &Secret, serializer: S) -> Resul
 }
 
 /// A key, or the file that holds it.
+#[expect(clippy::ref_option, reason = "serde calls it so")]
 pub(crate) fn serialize_key<S: Serializer>(
     key: &Option<Secret>,
     serializer: S,
@@ -116,7 +157,7 @@ mod tests {
         for (given, shown) in [
             (
                 "mongodb://db1,db2:27018/admin?replicaSet=rs0",
-                "mongodb://db1,db2:27018/admin?***",
+                "mongodb://db1,db2:27018/admin?replicaSet=rs0",
             ),
             (
                 "mongodb+srv://ann:hush@c.example.net",
@@ -129,11 +170,11 @@ mod tests {
             ("mongodb://[::1]:27017/", "mongodb://[::1]:27017/"),
             (
                 "mongodb://db/?authMechanismProperties=AWS_SESSION_TOKEN:hush",
-                "mongodb://db/?***",
+                "mongodb://db/?***=***",
             ),
             ("redis://:hush@cache:6379/0", "redis://***@cache:6379/0"),
             (
-                "https://hooks.example/services/hush0123456789012345678",
+                "https://hooks.example/services/hush",
                 "https://hooks.example/***",
             ),
             ("sqlite:/var/lib/x", "sqlite:/var/lib/x"),

@@ -97,12 +97,12 @@ impl Config {
             )]
             .into(),
             spaces_connections: [(MAIN.to_owned(), space)].into(),
-            databases: Databases {
+            databases: Box::new(Databases {
                 metadata: Some(tiered("metadata")),
                 knowledge: Some(tiered("knowledge")),
                 runtime: Some(runtime),
                 ..Databases::default()
-            },
+            }),
             ..Self::default()
         }
     }

@@ -63,6 +63,9 @@ fn spell_out(schema: &mut Value) {
     match schema {
         Value::Array(items) => items.iter_mut().for_each(spell_out),
         Value::Object(object) => {
+            if let Some(Value::String(text)) = object.get_mut("description") {
+                *text = plain(text);
+            }
             let mut aliases = Vec::new();
             if let Some(Value::Object(properties)) = object.get_mut("properties") {
                 let mut spelt = Map::new();
@@ -92,6 +95,32 @@ fn spell_out(schema: &mut Value) {
     }
 }
 
+/// A description without line breaks and links to other documentation.
+fn plain(text: &str) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some((before, link)) = rest.split_once("[`") {
+        out.push_str(before);
+        let Some((name, after)) = link.split_once("`]") else {
+            out.push_str("[`");
+            rest = link;
+            continue;
+        };
+        out.push('`');
+        out.push_str(name);
+        out.push('`');
+        rest = match after
+            .strip_prefix('(')
+            .and_then(|target| target.split_once(')'))
+        {
+            Some((_, after)) => after,
+            None => after,
+        };
+    }
+    out.push_str(rest);
+    out.replace('\n', " ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,10 +139,11 @@ mod tests {
                     "properties" | "$defs" => value.as_object().unwrap().values().for_each(look),
                     "items" | "additionalProperties" | "propertyNames" => look(value),
                     "anyOf" | "oneOf" => value.as_array().unwrap().iter().for_each(look),
-                    "$ref" | "type" | "required" | "enum" | "const" | "minimum" | "maximum"
-                    | "minLength" | "maxLength" | "minItems" | "minProperties" | "format"
-                    | "writeOnly" | "x-alias" | "x-key-source" => {}
-                    "$schema" | "title" | "description" | "default" => {}
+                    "$ref" | "type" | "required" | "dependentRequired" | "enum" | "const"
+                    | "minimum" | "maximum" | "minLength" | "maxLength" | "minItems"
+                    | "minProperties" | "format" | "writeOnly" | "x-alias" | "x-key-source"
+                    // These say nothing about values.
+                    | "$schema" | "title" | "description" | "default" => {}
                     other => panic!("{other}: {value}"),
                 }
             }

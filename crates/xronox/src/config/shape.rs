@@ -139,7 +139,13 @@ impl Walk<'_> {
                     }
                     Value::Bool(false) => {
                         let near = nearest(&name, properties.keys().copied());
-                        let problem = Problem::new(&trail, "unknown key").nearest(near);
+                        let known: Vec<&str> = properties.keys().copied().collect();
+                        let why = if near.is_none() && known.len() <= 12 {
+                            format!("unknown key; there are {}", known.join(", "))
+                        } else {
+                            "unknown key".to_owned()
+                        };
+                        let problem = Problem::new(&trail, why).nearest(near);
                         self.problems.push((trail, problem));
                     }
                     items => {
@@ -163,9 +169,16 @@ impl Walk<'_> {
                 left.insert(key.to_owned(), value);
             }
         }
-        let required = schema["required"].as_array().into_iter().flatten();
+        let demanded = schema["dependentRequired"]
+            .as_object()
+            .into_iter()
+            .flatten();
+        let demanded = demanded.filter(|(key, _)| given.contains(key.as_str()));
+        let demanded = demanded.map(|(_, keys)| keys).chain([&schema["required"]]);
+        let required = demanded.filter_map(Value::as_array).flatten();
+        let required: BTreeSet<&str> = required.filter_map(Value::as_str).collect();
         let mut whole = true;
-        for key in required.filter_map(Value::as_str) {
+        for key in required {
             if !given.contains(key) {
                 let trail = at.key(key);
                 let mut problem = Problem::new(&trail, "is missing");
