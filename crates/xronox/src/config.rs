@@ -331,7 +331,6 @@ impl Config {
     pub fn unsupported(&self) -> Vec<Problem> {
         unsupported::unsupported(self)
     }
-
 }
 
 /// A path as it stands behind `sqlite:` and `file:`, where `//` in front has a
