@@ -124,10 +124,10 @@ impl MongoCatalog {
         session: &mut ClientSession,
         name: &CollectionName,
     ) -> Result<Option<VersionRow>, Failure> {
-        let range = match self.core.settled(session, name).await? {
-            Some(next) => doc! { "$gte": 0_i64, "$lt": int(next) },
-            None => doc! { "$gte": 0_i64 },
-        };
+        let mut range = doc! { "$gte": 0_i64 };
+        if let Some(next) = self.core.settled(session, name).await? {
+            range.insert("$lt", int(next));
+        }
         let query = Query::of(doc! { "_id": range })
             .sorted(doc! { "_id": -1 })
             .at_most(1);

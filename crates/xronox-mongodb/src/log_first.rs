@@ -96,13 +96,13 @@ pub(crate) struct Writer<'a> {
 impl Writer<'_> {
     async fn write(&mut self, work: &Work) -> Result<(), Failure> {
         match work {
-            Work::Batches(batches) => match batches.as_slice() {
-                [(name, batch)] => self.batch(name, batch).await,
-                _ => {
+            Work::Batches(batches) => {
+                let [(name, batch)] = batches.as_slice() else {
                     let what = "commits of several collections".to_owned();
-                    Err(StoreError::Unsupported(what).into())
-                }
-            },
+                    return Err(StoreError::Unsupported(what).into());
+                };
+                self.batch(name, batch).await
+            }
             Work::Exact(name, rows) => self.exact(name, rows).await,
             Work::Reserve(name, keys) => self.reserve(name, keys).await,
         }

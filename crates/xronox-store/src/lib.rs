@@ -14,7 +14,6 @@ pub mod documents;
 mod error;
 #[cfg(any(test, feature = "conformance"))]
 pub mod fault;
-mod health;
 mod memory;
 mod payloads;
 pub mod ruling;
@@ -27,7 +26,6 @@ pub use documents::{
     MemoryDocuments, Missing, Update, UpdateOutcome,
 };
 pub use error::{Cause, StoreError};
-pub use health::{Call, Health, HealthStatus};
 pub use memory::MemoryCatalog;
 pub use payloads::{
     Codec, CompressionSettings, ConnectionError, Credentials, Gate, GateLimits, ObjectEntry,

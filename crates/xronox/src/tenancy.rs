@@ -117,14 +117,13 @@ impl Tenancy {
     /// The database of a context, opened if it is not.
     pub(crate) async fn open(&self, context: &Context) -> Result<Database, Error> {
         self.check_open()?;
-        let resolved = match self.resolved.get(context).await {
-            Some(resolved) => resolved,
-            None => {
-                let resolved = self
-                    .resolved
-                    .try_get_with_by_ref(context, self.resolve(context));
-                resolved.await.map_err(Error::of_several)?
-            }
+        let resolved = if let Some(resolved) = self.resolved.get(context).await {
+            resolved
+        } else {
+            let resolved = self
+                .resolved
+                .try_get_with_by_ref(context, self.resolve(context));
+            Box::pin(resolved).await.map_err(Error::of_several)?
         };
         let (owner, address) = &*resolved;
         if let Some(expected) = &context.db_name
@@ -136,8 +135,12 @@ impl Tenancy {
             ));
         }
         let key = (address.connection.clone(), address.database.clone());
-        let opened = self.open.try_get_with(key, self.open_at(owner, address));
-        let (database, _) = opened.await.map_err(Error::of_several)?;
+        let (database, _) = if let Some(open) = self.open.get(&key).await {
+            open
+        } else {
+            let opened = self.open.try_get_with(key, self.open_at(owner, address));
+            Box::pin(opened).await.map_err(Error::of_several)?
+        };
         // What was opened while the store was being closed is closed too.
         self.check_open()?;
         Ok(database)

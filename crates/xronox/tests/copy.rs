@@ -310,25 +310,49 @@ async fn newest_versions_are_copied_into_an_empty_store() {
         for n in 1..3 {
             things.update("a", json!({ "n": n })).await.unwrap();
         }
-        source.xronox.copy_to(&target.xronox).await.unwrap();
+        source
+            .xronox
+            .home()
+            .unwrap()
+            .copy_to(target.xronox.home().unwrap())
+            .await
+            .unwrap();
         let copy = target.xronox.collection("things").unwrap();
         assert_eq!(all_of(&copy).await, all_of(&things).await);
 
         // Neither what is new nor what was purged is in the way.
         things.create_with_id("e", json!({ "n": 0 })).await.unwrap();
         things.delete("d").hard().await.unwrap();
-        source.xronox.copy_to(&target.xronox).await.unwrap();
+        source
+            .xronox
+            .home()
+            .unwrap()
+            .copy_to(target.xronox.home().unwrap())
+            .await
+            .unwrap();
         assert_eq!(all_of(&copy).await, all_of(&things).await);
 
         for n in 1..3 {
             things.update("b", json!({ "n": n })).await.unwrap();
             let before = all_of(&copy).await;
-            let error = source.xronox.copy_to(&target.xronox).await.unwrap_err();
+            let error = source
+                .xronox
+                .home()
+                .unwrap()
+                .copy_to(target.xronox.home().unwrap())
+                .await
+                .unwrap_err();
             assert_eq!(error.kind(), &ErrorKind::Unsupported, "{error}");
             assert!(error.to_string().contains("empty store"), "{error}");
             assert_eq!(all_of(&copy).await, before);
         }
-        source.xronox.copy_to(&again.xronox).await.unwrap();
+        source
+            .xronox
+            .home()
+            .unwrap()
+            .copy_to(again.xronox.home().unwrap())
+            .await
+            .unwrap();
         let copy = again.xronox.collection("things").unwrap();
         assert_eq!(all_of(&copy).await, all_of(&things).await);
     }

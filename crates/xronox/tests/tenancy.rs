@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use xronox::{Config, Context, ErrorKind, Xronox};
 
+#[expect(clippy::unwrap_used, reason = "a wrong one fails the test")]
 fn config(folder: &std::path::Path, extra: &Value) -> Config {
     let path = folder.display();
     let mut config = json!({

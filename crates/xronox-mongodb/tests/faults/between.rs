@@ -18,17 +18,18 @@ use crate::{
 };
 
 type Deed = Box<dyn FnOnce() + Send>;
+type Next = (&'static str, usize, Deed);
 
 /// A process that can be stopped right before it sends a command.
 pub(crate) struct Stepped {
     pub(crate) catalog: MongoCatalog,
     /// Before which command, the how manieth of its name, and what then.
-    next: Arc<Mutex<Option<(&'static str, usize, Deed)>>>,
+    next: Arc<Mutex<Option<Next>>>,
 }
 
 impl Stepped {
     pub(crate) async fn open(database: &Database) -> Self {
-        let next: Arc<Mutex<Option<(&'static str, usize, Deed)>>> = Arc::default();
+        let next: Arc<Mutex<Option<Next>>> = Arc::default();
         let waiting = Arc::clone(&next);
         let opened = database.open_with(ConnectionOptions {
             on_command: Some(Arc::new(move |command, _| {

@@ -643,6 +643,7 @@ fn mongo_uri(uri: &Secret) -> Result<(), String> {
 }
 
 #[cfg(not(feature = "mongodb"))]
+#[expect(clippy::unnecessary_wraps, reason = "there is no driver to ask")]
 fn mongo_uri(_: &Secret) -> Result<(), String> {
     Ok(())
 }
@@ -658,6 +659,7 @@ fn mongo_name(name: &str) -> Result<(), String> {
 }
 
 #[cfg(not(feature = "mongodb"))]
+#[expect(clippy::unnecessary_wraps, reason = "there is no driver to ask")]
 fn mongo_name(_: &str) -> Result<(), String> {
     Ok(())
 }

@@ -51,6 +51,10 @@ impl Config {
         all
     }
 
+    #[cfg_attr(
+        not(feature = "mongodb"),
+        expect(clippy::unused_async, reason = "only servers are waited for")
+    )]
     async fn check_catalog(&self, connection: &DbConnection) -> Result<(), Error> {
         match connection.address() {
             None => Err(Error::new(ErrorKind::Config, "this is no URI of a catalog")),

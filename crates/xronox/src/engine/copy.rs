@@ -247,40 +247,10 @@ impl Transfer<'_, '_> {
                 ),
             ));
         }
-        self.still(there.cv + 1).await?;
+        still_there(self.from, self.to, there.cv + 1).await?;
         let size = self.to.database.catalog.size(name).await?;
         self.report.already += size.versions;
         Ok(there.cv + 1)
-    }
-
-    /// Makes sure, before anything is added, that what was copied before `end`
-    /// is in the source still, or was purged there.
-    async fn still(&self, end: u64) -> Result<(), Error> {
-        let (mut ours, mut theirs) = (Hashes::of(self.from, end), Hashes::of(self.to, end));
-        let mut here = ours.next().await?;
-        while let Some((cv, _)) = theirs.next().await? {
-            while here.is_some_and(|(ours, _)| ours < cv) {
-                here = ours.next().await?;
-            }
-            if here.is_none_or(|(ours, _)| ours != cv) && self.is_superseded(cv).await? {
-                return Err(only_newest());
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether the source has let go of a version that was copied because it
-    /// keeps only newest ones.
-    async fn is_superseded(&self, cv: u64) -> Result<bool, Error> {
-        let Some(theirs) = row_at(self.to, cv).await? else {
-            return Ok(false);
-        };
-        let (catalog, way) = (&self.from.database.catalog, Direction::Ascending);
-        let later = catalog.history(&self.from.name, &theirs.id, Some(theirs.ov), way, 1);
-        let later = later.await?;
-        // A purge lets go of versions as well, and is copied.
-        let later = later.first().filter(|row| row.ov > theirs.ov);
-        Ok(later.is_some_and(|row| row.op != Op::Purge))
     }
 
     /// Declares the indexes of properties before the first row, so that the
@@ -340,7 +310,7 @@ impl Transfer<'_, '_> {
                 _ => {
                     let cvs = [here, there].into_iter().flatten();
                     let cv = cvs.map(|(cv, _)| cv).min().unwrap_or(end);
-                    if self.is_superseded(cv).await? {
+                    if is_superseded(self.from, self.to, cv).await? {
                         return Err(only_newest());
                     }
                     return Err(Error::new(
@@ -354,6 +324,37 @@ impl Transfer<'_, '_> {
             }
         }
     }
+}
+
+/// Makes sure, before anything is added, that what was copied before `end` is
+/// in the source still, or was purged there.
+async fn still_there(from: &Shared, to: &Shared, end: u64) -> Result<(), Error> {
+    let (mut ours, mut theirs) = (Hashes::of(from, end), Hashes::of(to, end));
+    let mut here = ours.next().await?;
+    while let Some((cv, _)) = theirs.next().await? {
+        while here.is_some_and(|(ours, _)| ours < cv) {
+            here = ours.next().await?;
+        }
+        let gone = here.is_none_or(|(ours, _)| ours != cv);
+        if gone && is_superseded(from, to, cv).await? {
+            return Err(only_newest());
+        }
+    }
+    Ok(())
+}
+
+/// Whether the source has let go of a version that was copied because it keeps
+/// only newest ones.
+async fn is_superseded(from: &Shared, to: &Shared, cv: u64) -> Result<bool, Error> {
+    let Some(theirs) = row_at(to, cv).await? else {
+        return Ok(false);
+    };
+    let (catalog, way) = (&from.database.catalog, Direction::Ascending);
+    let later = catalog.history(&from.name, &theirs.id, Some(theirs.ov), way, 1);
+    let later = later.await?;
+    // A purge lets go of versions as well, and is copied.
+    let later = later.first().filter(|row| row.ov > theirs.ov);
+    Ok(later.is_some_and(|row| row.op != Op::Purge))
 }
 
 /// The refusal to go on where versions that were copied are gone.

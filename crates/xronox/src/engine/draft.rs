@@ -183,7 +183,7 @@ impl Shared {
             expect: Expect {
                 state: Presence::Present,
                 ov: None,
-                attempt: Some(Database::new_attempt()),
+                attempt: Some(Storage::new_attempt()),
             },
             change: SystemChange::default(),
             idempotency: draft.idempotency.clone(),
@@ -191,7 +191,7 @@ impl Shared {
         };
         for _ in 0..MAX_TRIES {
             let indexes = self.indexes().await?;
-            let attempt = Database::new_attempt();
+            let attempt = Storage::new_attempt();
             let append = self.append(&question, attempt, NewBody::OfNewest, None, Vec::new());
             let mutations = vec![Mutation::Append(append)];
             let committer = self.committer();

@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeMap, HashMap},
     fmt,
-    path::PathBuf,
     sync::Arc,
 };
 
@@ -113,7 +112,7 @@ pub(super) struct DatabaseClient {
 enum Server {
     Memory(Mutex<HashMap<String, Opened>>),
     #[cfg(feature = "sqlite")]
-    Folder(PathBuf),
+    Folder(std::path::PathBuf),
     #[cfg(feature = "mongodb")]
     Mongo(xronox_mongodb::MongoConnection),
 }
@@ -225,6 +224,10 @@ impl DatabaseClient {
         )
     }
 
+    #[cfg_attr(
+        not(feature = "mongodb"),
+        expect(clippy::unused_async, reason = "only servers are waited for")
+    )]
     async fn close(&self) {
         #[cfg(feature = "mongodb")]
         if let Some(Server::Mongo(connection)) = self.server.get() {

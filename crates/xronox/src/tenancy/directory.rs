@@ -74,7 +74,7 @@ impl Directory {
             state: State::Active,
             since: self.clock.now(),
         };
-        let mut document = serde_json::to_value(&entry).map_err(unreadable)?;
+        let mut document = serde_json::to_value(&entry).map_err(|e| unreadable(&e))?;
         document["_id"] = owner.key().into();
         let outcome = self.documents.insert(&self.tenants, vec![document]).await?;
         match outcome.as_slice() {
@@ -98,7 +98,7 @@ pub(super) async fn claim(documents: &dyn Documents, owner: &Owner) -> Result<()
         Some(other) => return Err(not_yours(owner, &other)),
         None => (),
     }
-    let mut document = serde_json::to_value(owner).map_err(unreadable)?;
+    let mut document = serde_json::to_value(owner).map_err(|e| unreadable(&e))?;
     document["_id"] = json!("owner");
     let outcome = documents.insert(&OWNER.parse()?, vec![document]).await?;
     if let [InsertOutcome::Inserted] = outcome.as_slice() {
@@ -120,7 +120,7 @@ pub(super) async fn owner_of(documents: &dyn Documents) -> Result<Option<Owner>,
         .find_one(&OWNER.parse()?, &by_id("owner")?)
         .await?;
     let owner = found.map(|document| serde_json::from_value(without_id(document)));
-    owner.transpose().map_err(unreadable)
+    owner.transpose().map_err(|e| unreadable(&e))
 }
 
 fn not_yours(wanted_by: &Owner, owner: &Owner) -> Error {
@@ -131,7 +131,7 @@ fn not_yours(wanted_by: &Owner, owner: &Owner) -> Error {
 }
 
 fn entry(document: Value) -> Result<Entry, Error> {
-    serde_json::from_value(without_id(document)).map_err(unreadable)
+    serde_json::from_value(without_id(document)).map_err(|e| unreadable(&e))
 }
 
 fn without_id(mut document: Value) -> Value {
@@ -145,7 +145,7 @@ fn by_id(id: &str) -> Result<Filter, Error> {
     Ok(Filter::parse(&json!({ "_id": id }))?)
 }
 
-fn unreadable(error: serde_json::Error) -> Error {
+fn unreadable(error: &serde_json::Error) -> Error {
     Error::new(
         ErrorKind::Corrupt,
         format!("an entry of the tenant directory: {error}"),

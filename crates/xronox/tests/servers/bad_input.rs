@@ -236,12 +236,11 @@ async fn a_document_that_does_not_fit_fails_alone() {
         // Whatever comes while the first one is committed is one batch.
         for large in ["body", "row"] {
             let good = (0..20).map(|n| orders.create(json!({ "n": n })).into_future());
-            let bad = match large {
-                "body" => orders.create(json!({ "fill": "x".repeat(2 << 20) })),
-                _ => {
-                    let origin = "x".repeat(17 << 20);
-                    orders.create(json!({})).origin(origin, "c", None)
-                }
+            let bad = if large == "body" {
+                orders.create(json!({ "fill": "x".repeat(2 << 20) }))
+            } else {
+                let origin = "x".repeat(17 << 20);
+                orders.create(json!({})).origin(origin, "c", None)
             };
             let bad = async { bad.await };
             let (bad, good) = futures::join!(bad, futures::future::join_all(good));

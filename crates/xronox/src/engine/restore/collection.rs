@@ -128,7 +128,7 @@ impl<'a> IntoFuture for RestoreCollection<'a> {
             } else {
                 job.id.parse().ok()
             };
-            let run = async {
+            let run = Box::pin(async {
                 let past = shared.past(job.target).await?;
                 let rewind = Rewind {
                     shared,
@@ -139,7 +139,7 @@ impl<'a> IntoFuture for RestoreCollection<'a> {
                     progress: self.progress,
                 };
                 rewind.run().await
-            };
+            });
             run.await
                 .map_err(|e| e.during(&shared.doing(WHAT, id.as_ref())))
         })
