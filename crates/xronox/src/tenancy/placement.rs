@@ -125,12 +125,9 @@ mod tests {
                 .map(|key| pick(method, key, &three).unwrap())
                 .to_vec()
         };
-        assert_eq!(picks(HashAlgo::Rendezvous), PINNED_RENDEZVOUS);
-        assert_eq!(picks(HashAlgo::Jump), PINNED_JUMP);
+        assert_eq!(picks(HashAlgo::Rendezvous), [2, 2, 2, 1]);
+        assert_eq!(picks(HashAlgo::Jump), [1, 0, 0, 0]);
         assert_eq!(pick(HashAlgo::Jump, "acme", &[]), None);
         assert_eq!(pick(HashAlgo::Rendezvous, "acme", &[("a", 0)]), None);
     }
-
-    const PINNED_RENDEZVOUS: [usize; 4] = [0, 0, 0, 0];
-    const PINNED_JUMP: [usize; 4] = [0, 0, 0, 0];
 }
