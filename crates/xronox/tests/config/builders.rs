@@ -102,7 +102,8 @@ async fn a_wrong_configuration_does_not_open() {
     config.settings.queries.max_limit = 5;
     let error = Xronox::open(config).await.unwrap_err();
     assert_eq!(error.problems()[0].path, "queries.defaultLimit");
-    let error = Xronox::open(Config::default()).await.unwrap_err();
+    let nothing = Xronox::open(Config::default()).await.unwrap();
+    let error = nothing.collection("orders").unwrap_err();
     assert_eq!(error.kind(), &ErrorKind::UnknownTenant);
     let config = Config::memory().with_payloads(SpaceConnection::new("nowhere"));
     let error = Xronox::open(config).await.unwrap_err();
