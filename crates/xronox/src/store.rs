@@ -98,10 +98,11 @@ impl Xronox {
     /// wrong connection.
     pub async fn open(config: Config) -> Result<Self, Error> {
         let tenancy = Tenancy::new(config)?;
-        let home = match tenancy.open(&Context::runtime(DEFAULT_TENANT)).await {
-            Ok(database) => Some(database),
-            Err(error) if *error.kind() == ErrorKind::UnknownTenant => None,
-            Err(error) => return Err(error),
+        let context = Context::runtime(DEFAULT_TENANT);
+        let home = if tenancy.lists(&context) {
+            Some(tenancy.open(&context).await?)
+        } else {
+            None
         };
         Ok(Self {
             databases: Databases::Configured(Arc::new(tenancy)),

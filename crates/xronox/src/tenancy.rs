@@ -114,6 +114,11 @@ impl Tenancy {
         })
     }
 
+    /// Whether the configuration lists the database of a context.
+    pub(crate) fn lists(&self, context: &Context) -> bool {
+        self.resolver.lists(&Owner::from(context))
+    }
+
     /// The database of a context, opened if it is not.
     pub(crate) async fn open(&self, context: &Context) -> Result<Database, Error> {
         self.check_open()?;

@@ -172,6 +172,11 @@ impl Resolver {
         Ok(())
     }
 
+    /// Whether a database is listed.
+    pub(super) fn lists(&self, owner: &Owner) -> bool {
+        self.listed.contains_key(owner)
+    }
+
     /// Whether a tenant can be one that no list names.
     pub(super) fn has_dynamic_tenants(&self) -> bool {
         let mut all = self.dynamic.values();
