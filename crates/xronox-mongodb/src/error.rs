@@ -43,9 +43,16 @@ pub(crate) const DUPLICATE_KEY: i32 = 11000;
 pub(crate) const INTERRUPTED: i32 = 11601;
 /// `NotWritablePrimary` and its kin: the server is not, or no longer, a primary.
 const NO_PRIMARY: [i32; 7] = [10107, 13435, 13436, 11600, 11602, 189, 91];
-/// A command that is broken off: killed, out of time, its client gone, a lock
-/// not had, the network of the servers.
-const BROKEN_OFF: [i32; 12] = [
+/// Those of them that a server says before it does anything.
+const NEVER_PRIMARY: [i32; 3] = [10107, 13435, 13436];
+/// A command that is broken off: the primary steps down or ends, the command
+/// is killed or out of time, its client is gone, a lock is not had, the network
+/// of the servers fails.
+const BROKEN_OFF: [i32; 16] = [
+    189,
+    91,
+    11600,
+    11602,
     INTERRUPTED,
     50,
     262,
@@ -88,18 +95,21 @@ impl Failure {
     }
 
     /// Whether a server refused a command of many statements before it did any
-    /// of them. What breaks one off may come in between, and so may another
-    /// primary.
+    /// of them.
     pub(crate) fn is_refusal(&self) -> bool {
         let Self::Driver(failure) = self else {
             return false;
         };
         match &*failure.kind {
-            ErrorKind::Command(command) => {
-                !NO_PRIMARY.contains(&command.code) && !BROKEN_OFF.contains(&command.code)
-            }
+            ErrorKind::Command(command) => !BROKEN_OFF.contains(&command.code),
             _ => false,
         }
+    }
+
+    /// Whether the server refused it because it is not the primary.
+    pub(crate) fn is_not_primary(&self) -> bool {
+        let code = self.code();
+        code.is_some_and(|code| NEVER_PRIMARY.contains(&code))
     }
 
     /// Whether it leaves open if the transaction was committed.

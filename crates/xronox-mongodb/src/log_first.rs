@@ -58,12 +58,17 @@ pub(crate) async fn persist(
         done: Vec::new(),
         unsure: false,
         at: None,
+        away: None,
     };
     let written = timeout_at(deadline, writer.write(work)).await;
     let error = match written {
         Ok(Ok(())) => return Ok(vec![writer.done]),
         Ok(Err(failure)) => core.db.connection().failed(failure),
         Err(_) => busy(core, names),
+    };
+    let error = match (error, writer.away) {
+        (StoreError::Unavailable { .. }, Some(away)) => core.db.connection().failed(away),
+        (error, _) => error,
     };
     // Rows that are there cannot be taken back.
     if writer.unsure && !matches!(error, StoreError::Indeterminate { .. }) {
@@ -91,6 +96,8 @@ pub(crate) struct Writer<'a> {
     /// The time of the commit. Its later rounds keep it, unless others
     /// committed in between.
     at: Option<Timestamp>,
+    /// Why the server took no write, when it last did not.
+    away: Option<Failure>,
 }
 
 impl Writer<'_> {
@@ -115,9 +122,11 @@ impl Writer<'_> {
             let left = &batch.mutations[self.done.len()..];
             match self.round(name, batch.epoch, left).await {
                 Ok(()) => first = false,
-                Err(
-                    Setback::Lost | Setback::Away(_) | Setback::NotOurTurn | Setback::Duplicate,
-                ) => pause(3).await,
+                Err(Setback::Away(failure)) => {
+                    self.away = Some(failure);
+                    pause(3).await;
+                }
+                Err(Setback::Lost | Setback::NotOurTurn | Setback::Duplicate) => pause(3).await,
                 Err(Setback::Gone(name)) => self.core.shapes.forget(&name),
                 Err(Setback::Unknown(_)) => return Err(unknown(self.names).into()),
                 Err(Setback::Failed(failure)) => return Err(failure),
@@ -368,7 +377,12 @@ impl Writer<'_> {
                 }
                 Ok(Err(failure)) if failure.is_refusal() => {
                     self.unsure = open || there > 0;
-                    return Err(failure.into());
+                    let elsewhere = !self.unsure && failure.is_not_primary();
+                    return Err(if elsewhere {
+                        Setback::Away(failure)
+                    } else {
+                        failure.into()
+                    });
                 }
                 Ok(Err(failure)) => {
                     tracing::debug!(error = ?failure, "an insertion is sent again");
