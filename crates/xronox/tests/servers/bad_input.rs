@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures::future::join_all;
 use serde_json::json;
 use xronox::{Error, ErrorKind};
 use xronox_services::{Fault, Mongod, Proxy, ReplicaSet, bson::doc, env};
@@ -235,7 +236,9 @@ async fn a_document_that_does_not_fit_fails_alone() {
         orders.create(json!({})).await.unwrap();
         // Whatever comes while the first one is committed is one batch.
         for large in ["body", "row"] {
-            let good = (0..20).map(|n| orders.create(json!({ "n": n })).into_future());
+            let good = |n: u64| orders.create(json!({ "n": n })).into_future();
+            let before = join_all((0..10).map(good));
+            let after = join_all((10..20).map(good));
             let bad = if large == "body" {
                 orders.create(json!({ "fill": "x".repeat(2 << 20) }))
             } else {
@@ -243,10 +246,10 @@ async fn a_document_that_does_not_fit_fails_alone() {
                 orders.create(json!({})).origin(origin, "c", None)
             };
             let bad = async { bad.await };
-            let (bad, good) = futures::join!(bad, futures::future::join_all(good));
+            let (before, bad, after) = futures::join!(before, bad, after);
             let error = bad.unwrap_err();
             assert_eq!(error.kind(), &ErrorKind::Invalid, "{large}: {error}");
-            for written in good {
+            for written in before.into_iter().chain(after) {
                 written.unwrap();
             }
         }

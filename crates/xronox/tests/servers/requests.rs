@@ -73,7 +73,8 @@ impl Counted {
             .await
             .unwrap();
         counted.orders.get_latest("warm").await.unwrap();
-        counted.asked();
+        counted.commands.lock().clear();
+        counted.objects.reset_counts();
         counted
     }
 
