@@ -69,7 +69,7 @@ async fn wrong_credentials_are_told() {
     assert!(text.contains("permission"), "{text}");
     // A password in the wrong place does not show either.
     let misplaced = Place::new("mongodb://xronox@s3cret:x@y:z/", "secured");
-    refused(&misplaced, &ErrorKind::Invalid, "mongodb://").await;
+    refused(&misplaced, &ErrorKind::Config, "mongodb://").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -94,7 +94,7 @@ async fn wrong_servers_are_told() {
     refused(&mute, &ErrorKind::Unavailable, &address.to_string()).await;
 
     let name = Place::new(server.uri(), "a/b");
-    refused(&name, &ErrorKind::Invalid, "a/b").await;
+    refused(&name, &ErrorKind::Config, "a/b").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
