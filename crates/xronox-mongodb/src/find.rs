@@ -17,7 +17,7 @@ use xronox_model::{
     CollectionName, Direction, KeyRange, OrderedKey, Path, RecordId, RecordIdRef, Timestamp,
     VersionRow,
 };
-use xronox_store::{Access, Bodies, Find, Found, MAX_STRETCH_BYTES, Position, StoreError, ruling};
+use xronox_store::{Access, Bodies, Find, Found, PAGE_BYTES, Position, StoreError, ruling};
 
 use crate::{
     core::Core,
@@ -147,7 +147,7 @@ impl Walk<'_> {
             let (rows, further) = self.walk(session, segment, left).await?;
             bytes += inline_bytes(&rows);
             self.found.rows.extend(rows);
-            if further || bytes >= MAX_STRETCH_BYTES {
+            if further || bytes >= PAGE_BYTES {
                 more = self.found.rows.last().map(|(position, _)| position.clone());
                 break;
             }
@@ -422,7 +422,7 @@ impl Walk<'_> {
         } });
         let most = match (self.find.bodies, limit) {
             (Bodies::Omit, _) | (_, 0 | 1) => usize::MAX,
-            (Bodies::Inline, _) => MAX_STRETCH_BYTES,
+            (Bodies::Inline, _) => PAGE_BYTES,
         };
         let asked = self.core.ask(session, &self.names, pipeline, limit, most);
         let (documents, whole) = asked.await?;

@@ -4,7 +4,7 @@ use std::{cmp::Ordering, ops::Bound};
 
 use rusqlite::{Connection, Rows, ToSql};
 use xronox_model::{Direction, KeyRange, Op, OrderedKey, RecordId, VersionRow};
-use xronox_store::{Access, Find, Found, MAX_STRETCH_BYTES, Position, StoreError};
+use xronox_store::{Access, Find, Found, PAGE_BYTES, Position, StoreError};
 
 use crate::{
     collection::{self, Collection},
@@ -88,7 +88,7 @@ impl Walk<'_> {
     fn full(&self) -> bool {
         self.found.rows.len() >= self.find.limit
             || self.found.examined >= MAX_EXAMINED
-            || self.bytes >= MAX_STRETCH_BYTES
+            || self.bytes >= PAGE_BYTES
     }
 
     fn row(&self, id: &RecordId) -> Result<Option<VersionRow>, StoreError> {

@@ -11,7 +11,9 @@ use xronox_model::{
 
 use crate::{Capabilities, StoreError};
 
-/// Stored bytes of inline bodies that a page of [`Catalog::rows`] ends with.
+/// Stored bytes of inline bodies that a page of [`Catalog::rows`] and a stretch
+/// of [`Catalog::find`] end with, whatever their limit: whoever asks for many
+/// rows need not know how large they are.
 pub const PAGE_BYTES: usize = 8 * 1024 * 1024;
 
 /// The versioned collections of one database.
@@ -511,11 +513,6 @@ pub struct Cut {
     pub settled: bool,
 }
 
-/// A stretch of an access path ends, whatever its limit, once its rows bring so
-/// many bytes of inline bodies: whoever asks for many rows need not know how
-/// large they are.
-pub const MAX_STRETCH_BYTES: usize = 16 << 20;
-
 /// What to read, along one access path.
 #[derive(Debug, Clone)]
 pub struct Find {
@@ -530,8 +527,7 @@ pub struct Find {
     pub also: Vec<Constraint>,
     /// Begin behind this position.
     pub after: Option<Position>,
-    /// At most this many rows; fewer if they would bring more than
-    /// [`MAX_STRETCH_BYTES`].
+    /// At most this many rows; fewer if they bring [`PAGE_BYTES`].
     pub limit: usize,
     /// Whether inline bodies come along.
     pub bodies: Bodies,

@@ -326,6 +326,18 @@ impl Config {
         Err(Problems::of(None, problems).into())
     }
 
+    /// The spaces as they are used: files in the place of each with local
+    /// storage.
+    pub(crate) fn spaces(&self) -> BTreeMap<String, SpaceConnection> {
+        let mut spaces = self.spaces_connections.clone();
+        if self.local_storage.enabled {
+            for space in spaces.values_mut() {
+                *space = self.local_storage.space();
+            }
+        }
+        spaces
+    }
+
     /// What is switched on that this version cannot do yet. A store whose
     /// configuration has any does not open.
     pub fn unsupported(&self) -> Vec<Problem> {

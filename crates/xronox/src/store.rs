@@ -180,9 +180,8 @@ impl Xronox {
     /// [`UnknownTenant`](ErrorKind::UnknownTenant) if the configuration knows
     /// no such tenant, [`Config`](ErrorKind::Config) if it has no other such
     /// database, [`Invalid`](ErrorKind::Invalid) for names that cannot be one,
-    /// [`Forbidden`](ErrorKind::Forbidden) for a suspended tenant, a `dbName`
-    /// that is not the database's, and a database that is somebody else's;
-    /// those of [`open`](Self::open).
+    /// [`Forbidden`](ErrorKind::Forbidden) for a `dbName` that is not the
+    /// database's, and for a database that is somebody else's; those of [`open`](Self::open).
     pub fn with(&self, context: Context) -> Open<'_> {
         Open {
             xronox: self,

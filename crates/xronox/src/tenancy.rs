@@ -8,7 +8,7 @@ mod placement;
 mod resolve;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     sync::{
         Arc, Weak,
         atomic::{AtomicBool, Ordering},
@@ -19,12 +19,12 @@ use std::{
 use moka::{future::Cache, policy::EvictionPolicy};
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
-use xronox_store::{Clock, PayloadCache, Payloads, SpaceConnection, StoreError, SystemClock};
+use xronox_store::{Clock, PayloadCache, Payloads, StoreError, SystemClock};
 
 use self::{
     address::{Address, Owner},
     connections::Connections,
-    directory::{Directory, State},
+    directory::Directory,
     resolve::{Resolution, Resolver},
 };
 use crate::{
@@ -78,7 +78,7 @@ impl Tenancy {
         if !missing.is_empty() {
             return Err(Problems::of_all(missing).into_error(ErrorKind::Unsupported));
         }
-        let spaces = spaces(&config);
+        let spaces = config.spaces();
         let connections = Connections::new(&config.db_connections, &spaces, &config.settings);
         let environment = std::env::var("XRONOX_ENV").unwrap_or_else(|_| "production".to_owned());
         let resolver = Resolver::new(&config, spaces, environment)?;
@@ -146,8 +146,11 @@ impl Tenancy {
             let opened = self.open.try_get_with(key, self.open_at(owner, address));
             Box::pin(opened).await.map_err(Error::of_several)?
         };
-        // What was opened while the store was being closed is closed too.
-        self.check_open()?;
+        if let Err(closed) = self.check_open() {
+            // It was opened while the store was being closed.
+            database.storage.catalog.close().await?;
+            return Err(closed);
+        }
         Ok(database)
     }
 
@@ -179,13 +182,7 @@ impl Tenancy {
                 return Err(Error::new(ErrorKind::UnknownTenant, message));
             }
         };
-        match entry.state {
-            State::Active => Ok(Arc::new((owner, entry.address))),
-            State::Suspended => Err(Error::new(
-                ErrorKind::Forbidden,
-                format!("{owner}: the tenant is suspended"),
-            )),
-        }
+        Ok(Arc::new((owner, entry.address)))
     }
 
     /// Whether there is a database that says that it is this owner's.
@@ -274,18 +271,6 @@ impl Tenancy {
         self.connections.close().await;
         first
     }
-}
-
-/// The spaces as they are used: files in the place of each with local storage.
-fn spaces(config: &Config) -> BTreeMap<String, SpaceConnection> {
-    let mut spaces = config.spaces_connections.clone();
-    if config.local_storage.enabled {
-        let files = SpaceConnection::new(format!("file:{}", config.local_storage.base_path));
-        for connection in spaces.values_mut() {
-            connection.clone_from(&files);
-        }
-    }
-    spaces
 }
 
 /// Where the directory of tenants is: in the generic metadata database or, with

@@ -101,23 +101,15 @@ async fn a_store_goes_there_and_back() {
         write(&others, 2, 60).await;
         let mut told = 0;
         let copied = source
-            .xronox
             .home()
-            .unwrap()
-            .copy_to(target.xronox.home().unwrap())
+            .copy_to(target.home())
             .on_progress(|progress| told = progress.done)
             .await
             .unwrap();
         assert!(told > 0);
         assert_eq!(copied.collections, 2);
         assert_eq!(copied.compared, copied.versions);
-        target
-            .xronox
-            .home()
-            .unwrap()
-            .copy_to(back.xronox.home().unwrap())
-            .await
-            .unwrap();
+        target.home().copy_to(back.home()).await.unwrap();
         for name in ["things", "others"] {
             let [a, b, c] = [&source, &target, &back].map(|s| s.xronox.collection(name).unwrap());
             let there = all_of(&a).await;
@@ -126,7 +118,7 @@ async fn a_store_goes_there_and_back() {
             assert_eq!(there, all_of(&c).await);
         }
         for store in [&target, &back] {
-            assert!(store.xronox.home().unwrap().verify().await.unwrap().clean());
+            assert!(store.home().verify().await.unwrap().clean());
             let things = store.xronox.collection("things").unwrap();
             let there = things
                 .query(json!({ "group": 3 }))
@@ -157,47 +149,20 @@ async fn a_copy_is_brought_up_to_date() {
     let things = source.xronox.collection("things").unwrap();
     things.ensure_unique(["key"]).await.unwrap();
     write(&things, 3, 150).await;
-    let first = source
-        .xronox
-        .home()
-        .unwrap()
-        .copy_to(target.xronox.home().unwrap())
-        .await
-        .unwrap();
+    let first = source.home().copy_to(target.home()).await.unwrap();
     assert_eq!(first.already, 0);
     // Purges among them, of what was copied before.
     write(&things, 4, 150).await;
-    let second = source
-        .xronox
-        .home()
-        .unwrap()
-        .copy_to(target.xronox.home().unwrap())
-        .await
-        .unwrap();
+    let second = source.home().copy_to(target.home()).await.unwrap();
     assert!(second.already > 0 && second.versions > 0);
-    let third = source
-        .xronox
-        .home()
-        .unwrap()
-        .copy_to(target.xronox.home().unwrap())
-        .await
-        .unwrap();
+    let third = source.home().copy_to(target.home()).await.unwrap();
     assert_eq!(third.versions, 0);
     let copied = target.xronox.collection("things").unwrap();
     assert_eq!(all_of(&things).await, all_of(&copied).await);
     let key = things.query(json!({})).limit(1).await.unwrap().items[0].json()["key"].clone();
     let error = copied.create(json!({ "key": key })).await.unwrap_err();
     assert_eq!(error.kind(), &ErrorKind::AlreadyExists, "{error}");
-    assert!(
-        target
-            .xronox
-            .home()
-            .unwrap()
-            .verify()
-            .await
-            .unwrap()
-            .clean()
-    );
+    assert!(target.home().verify().await.unwrap().clean());
 }
 
 #[tokio::test]
@@ -206,30 +171,19 @@ async fn another_history_is_left_alone() {
     let [one, other] = [&stores[0], &stores[1]].map(|s| s.xronox.collection("things").unwrap());
     one.create(json!({ "n": 1 })).await.unwrap();
     other.create(json!({ "n": 2 })).await.unwrap();
-    let error = stores[0]
-        .xronox
-        .home()
-        .unwrap()
-        .copy_to(stores[1].xronox.home().unwrap())
-        .await;
+    let error = stores[0].home().copy_to(stores[1].home()).await;
     let error = error.unwrap_err();
     assert_eq!(error.kind(), &ErrorKind::Invalid, "{error}");
     assert!(error.to_string().starts_with("copy things: "), "{error}");
     assert_eq!(other.size().await.unwrap().versions, 1);
     let itself = stores[0].xronox.clone();
     let error = stores[0]
-        .xronox
         .home()
-        .unwrap()
         .copy_to(itself.home().unwrap())
         .await
         .unwrap_err();
     assert_eq!(error.kind(), &ErrorKind::Invalid, "{error}");
-    let named = stores[0]
-        .xronox
-        .home()
-        .unwrap()
-        .copy_to(stores[1].xronox.home().unwrap());
+    let named = stores[0].home().copy_to(stores[1].home());
     let error = named.collections(["none".parse().unwrap()]).await;
     let error = error.unwrap_err();
     assert_eq!(error.kind(), &ErrorKind::NotFound, "{error}");
@@ -269,12 +223,7 @@ async fn an_interrupted_copy_is_begun_again() {
     let mut interruptions = 0;
     loop {
         faulty.set_chance(Fault::Refuse, 0.03);
-        let tried = source
-            .xronox
-            .home()
-            .unwrap()
-            .copy_to(target.home().unwrap())
-            .await;
+        let tried = source.home().copy_to(target.home().unwrap()).await;
         faulty.calm();
         let size = copied.size().await.unwrap();
         assert!(size.versions >= versions);
@@ -310,49 +259,25 @@ async fn newest_versions_are_copied_into_an_empty_store() {
         for n in 1..3 {
             things.update("a", json!({ "n": n })).await.unwrap();
         }
-        source
-            .xronox
-            .home()
-            .unwrap()
-            .copy_to(target.xronox.home().unwrap())
-            .await
-            .unwrap();
+        source.home().copy_to(target.home()).await.unwrap();
         let copy = target.xronox.collection("things").unwrap();
         assert_eq!(all_of(&copy).await, all_of(&things).await);
 
         // Neither what is new nor what was purged is in the way.
         things.create_with_id("e", json!({ "n": 0 })).await.unwrap();
         things.delete("d").hard().await.unwrap();
-        source
-            .xronox
-            .home()
-            .unwrap()
-            .copy_to(target.xronox.home().unwrap())
-            .await
-            .unwrap();
+        source.home().copy_to(target.home()).await.unwrap();
         assert_eq!(all_of(&copy).await, all_of(&things).await);
 
         for n in 1..3 {
             things.update("b", json!({ "n": n })).await.unwrap();
             let before = all_of(&copy).await;
-            let error = source
-                .xronox
-                .home()
-                .unwrap()
-                .copy_to(target.xronox.home().unwrap())
-                .await
-                .unwrap_err();
+            let error = source.home().copy_to(target.home()).await.unwrap_err();
             assert_eq!(error.kind(), &ErrorKind::Unsupported, "{error}");
             assert!(error.to_string().contains("empty store"), "{error}");
             assert_eq!(all_of(&copy).await, before);
         }
-        source
-            .xronox
-            .home()
-            .unwrap()
-            .copy_to(again.xronox.home().unwrap())
-            .await
-            .unwrap();
+        source.home().copy_to(again.home()).await.unwrap();
         let copy = again.xronox.collection("things").unwrap();
         assert_eq!(all_of(&copy).await, all_of(&things).await);
     }

@@ -331,37 +331,16 @@ async fn without_a_grace_two_runs_are_enough() {
                 .unwrap()
                 .path();
             std::fs::write(database.join("item.json#1"), b"half").unwrap();
-            let first = store
-                .xronox
-                .home()
-                .unwrap()
-                .gc()
-                .grace(Duration::ZERO)
-                .await
-                .unwrap();
+            let first = store.home().gc().grace(Duration::ZERO).await.unwrap();
             assert_eq!((first.listed, first.noted, first.deleted), (6, 1, 0));
-            let second = store
-                .xronox
-                .home()
-                .unwrap()
-                .gc()
-                .grace(Duration::ZERO)
-                .await
-                .unwrap();
+            let second = store.home().gc().grace(Duration::ZERO).await.unwrap();
             assert_eq!((second.noted, second.deleted), (0, 1));
         }
         for _ in 0..2 {
-            let clean = store
-                .xronox
-                .home()
-                .unwrap()
-                .gc()
-                .grace(Duration::ZERO)
-                .await
-                .unwrap();
+            let clean = store.home().gc().grace(Duration::ZERO).await.unwrap();
             assert_eq!((clean.listed, clean.unnamed), (5, 0));
         }
-        assert!(store.xronox.home().unwrap().verify().await.unwrap().clean());
+        assert!(store.home().verify().await.unwrap().clean());
     }
 }
 

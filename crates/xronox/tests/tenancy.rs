@@ -1,6 +1,7 @@
 //! Many tenants in one store.
 
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use xronox::{Config, Context, ErrorKind, Xronox};
 
 #[expect(clippy::unwrap_used, reason = "a wrong one fails the test")]
@@ -31,6 +32,11 @@ fn config(folder: &std::path::Path, extra: &Value) -> Config {
     Config::from_json(&config.to_string()).unwrap()
 }
 
+#[expect(clippy::unwrap_used, reason = "what does not open fails the test")]
+async fn open(folder: &TempDir, extra: &Value) -> Xronox {
+    Xronox::open(config(folder.path(), extra)).await.unwrap()
+}
+
 fn merge(into: &mut Value, from: &Value) {
     match (into, from) {
         (Value::Object(into), Value::Object(from)) => {
@@ -45,9 +51,7 @@ fn merge(into: &mut Value, from: &Value) {
 #[tokio::test]
 async fn each_tenant_has_its_own() {
     let folder = tempfile::tempdir().unwrap();
-    let xronox = Xronox::open(config(folder.path(), &json!({})))
-        .await
-        .unwrap();
+    let xronox = open(&folder, &json!({})).await;
     let contexts = [
         Context::runtime("acme"),
         Context::runtime("globex"),
@@ -80,9 +84,7 @@ async fn each_tenant_has_its_own() {
 #[tokio::test]
 async fn a_database_has_one_owner() {
     let folder = tempfile::tempdir().unwrap();
-    let xronox = Xronox::open(config(folder.path(), &json!({})))
-        .await
-        .unwrap();
+    let xronox = open(&folder, &json!({})).await;
     let acme = xronox.tenant("acme").await.unwrap();
     acme.collection("users")
         .unwrap()
@@ -94,7 +96,7 @@ async fn a_database_has_one_owner() {
     let stolen = json!({ "databases": { "runtime": { "tenantDatabases": [
         { "tenantId": "mallory", "dbConnRef": "one", "dbName": "acme" }
     ] } } });
-    let xronox = Xronox::open(config(folder.path(), &stolen)).await.unwrap();
+    let xronox = open(&folder, &stolen).await;
     let error = xronox.tenant("mallory").await.unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::Forbidden);
     assert!(error.to_string().contains("tenant \"acme\""), "{error}");
@@ -104,9 +106,7 @@ async fn a_database_has_one_owner() {
 #[tokio::test]
 async fn a_given_name_must_be_the_resolved_one() {
     let folder = tempfile::tempdir().unwrap();
-    let xronox = Xronox::open(config(folder.path(), &json!({})))
-        .await
-        .unwrap();
+    let xronox = open(&folder, &json!({})).await;
     let context = Context::runtime("acme").db_name("acme");
     assert_eq!(xronox.with(context).await.unwrap().name(), "acme");
     let error = xronox
@@ -122,9 +122,7 @@ async fn a_given_name_must_be_the_resolved_one() {
 async fn a_connection_more_moves_nobody() {
     let folder = tempfile::tempdir().unwrap();
     let names: Vec<_> = (0..24).map(|n| format!("tenant-{n}")).collect();
-    let xronox = Xronox::open(config(folder.path(), &json!({})))
-        .await
-        .unwrap();
+    let xronox = open(&folder, &json!({})).await;
     for name in &names {
         let notes = xronox
             .tenant(name)
@@ -151,7 +149,7 @@ async fn a_connection_more_moves_nobody() {
             "dbConnRefs": [{ "ref": "one" }, { "ref": "two" }, { "ref": "three", "weight": 100 }],
         } } },
     });
-    let xronox = Xronox::open(config(folder.path(), &more)).await.unwrap();
+    let xronox = open(&folder, &more).await;
     for name in &names {
         let notes = xronox
             .tenant(name)
@@ -177,9 +175,7 @@ async fn tenants_that_are_not_made_are_known_by_their_mark() {
             "dbConnRefs": [{ "ref": "one" }], "autoCreate": auto_create,
         } } } })
     };
-    let xronox = Xronox::open(config(folder.path(), &rule(true)))
-        .await
-        .unwrap();
+    let xronox = open(&folder, &rule(true)).await;
     xronox.tenant("initech").await.unwrap();
     xronox.close().await.unwrap();
     // The directory is gone, the database is not.
@@ -189,9 +185,7 @@ async fn tenants_that_are_not_made_are_known_by_their_mark() {
             std::fs::remove_file(path).unwrap();
         }
     }
-    let xronox = Xronox::open(config(folder.path(), &rule(false)))
-        .await
-        .unwrap();
+    let xronox = open(&folder, &rule(false)).await;
     xronox.tenant("initech").await.unwrap();
     let error = xronox.tenant("umbrella").await.unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::UnknownTenant);
@@ -202,9 +196,7 @@ async fn tenants_that_are_not_made_are_known_by_their_mark() {
 #[tokio::test]
 async fn a_thousand_first_requests_open_a_database_once() {
     let folder = tempfile::tempdir().unwrap();
-    let xronox = Xronox::open(config(folder.path(), &json!({})))
-        .await
-        .unwrap();
+    let xronox = open(&folder, &json!({})).await;
     let requests = (0..1000).map(|n| {
         let xronox = xronox.clone();
         tokio::spawn(async move {

@@ -111,17 +111,10 @@ async fn what_is_sound_is_clean() {
             assert_eq!((one.rows, one.records, one.bodies), (7, 3, 7));
             assert!(one.bytes > 7 * 50);
             assert_eq!((told[0].done, told[0].total), (7, Some(7)));
-            let all = store.xronox.home().unwrap().verify().await.unwrap();
+            let all = store.home().verify().await.unwrap();
             assert!(all.clean(), "{:#?}", all.damages);
             assert_eq!((all.rows, all.records), (9, 3));
-            let blind = store
-                .xronox
-                .home()
-                .unwrap()
-                .verify()
-                .bodies(false)
-                .await
-                .unwrap();
+            let blind = store.home().verify().bodies(false).await.unwrap();
             assert_eq!((blind.rows, blind.bodies, blind.bytes), (9, 0, 0));
             assert_eq!(serde_json::to_value(&blind).unwrap()["damageCount"], 0);
         }

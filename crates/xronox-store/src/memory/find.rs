@@ -3,7 +3,7 @@
 use xronox_model::{Direction, KeyRange, Op, OrderedKey, Path, VersionRow};
 
 use super::{collection, collection::Collection, shown};
-use crate::{Access, Bodies, Find, Found, MAX_STRETCH_BYTES, Position, StoreError, ruling};
+use crate::{Access, Bodies, Find, Found, PAGE_BYTES, Position, StoreError, ruling};
 
 pub(super) fn find(from: &Collection, find: &Find) -> Result<Found, StoreError> {
     if let Access::Field { field, .. } = &find.access
@@ -63,7 +63,7 @@ pub(super) fn find(from: &Collection, find: &Find) -> Result<Found, StoreError> 
 fn fitting(found: &[(Position, &VersionRow)], find: &Find) -> usize {
     let mut bytes = 0;
     let fit = found.iter().take(find.limit).take_while(|(_, row)| {
-        let room = bytes < MAX_STRETCH_BYTES;
+        let room = bytes < PAGE_BYTES;
         if find.bodies == Bodies::Inline {
             bytes += row.inline_bytes();
         }

@@ -79,7 +79,7 @@ impl Config {
     fn spaces_in_use(&self) -> BTreeMap<String, (SpaceConnection, Vec<PerRole>)> {
         let mut spaces = BTreeMap::new();
         if self.local_storage.enabled {
-            let files = SpaceConnection::new(format!("file:{}", self.local_storage.base_path));
+            let files = self.local_storage.space();
             spaces.insert("localStorage".to_owned(), (files, vec![PerRole::default()]));
             return spaces;
         }

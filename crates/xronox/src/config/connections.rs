@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 #[cfg(feature = "mongodb")]
 use xronox_mongodb::ConnectionOptions;
-use xronox_store::Secret;
+use xronox_store::{Secret, SpaceConnection};
 
 use super::mask;
 
@@ -128,6 +128,13 @@ pub struct LocalStorage {
     /// `./xronox-data`.
     #[schemars(length(min = 1))]
     pub base_path: String,
+}
+
+impl LocalStorage {
+    /// The space that stands in for every other one.
+    pub(crate) fn space(&self) -> SpaceConnection {
+        SpaceConnection::new(format!("file:{}", self.base_path))
+    }
 }
 
 impl Default for LocalStorage {

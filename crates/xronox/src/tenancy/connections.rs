@@ -34,33 +34,12 @@ impl Connections {
         spaces: &BTreeMap<String, SpaceConnection>,
         settings: &Settings,
     ) -> Self {
-        let mut distinct: Vec<Arc<DatabaseClient>> = Vec::new();
-        let databases = databases.iter().map(|(name, connection)| {
-            let known = distinct
-                .iter()
-                .find(|known| known.connection == *connection);
-            let client = known.cloned().unwrap_or_else(|| {
-                let client = Arc::new(DatabaseClient::new(name, connection, settings));
-                distinct.push(Arc::clone(&client));
-                client
-            });
-            (name.clone(), client)
-        });
-        let databases = databases.collect();
-        let mut distinct: Vec<Arc<StorageClient>> = Vec::new();
-        let spaces = spaces.iter().map(|(name, connection)| {
-            let known = distinct
-                .iter()
-                .find(|known| known.connection == *connection);
-            let client = known.cloned().unwrap_or_else(|| {
-                let client = Arc::new(StorageClient::new(connection));
-                distinct.push(Arc::clone(&client));
-                client
-            });
-            (name.clone(), client)
-        });
-        let spaces = spaces.collect();
-        Self { databases, spaces }
+        Self {
+            databases: shared(databases, |name, connection| {
+                DatabaseClient::new(name, connection, settings)
+            }),
+            spaces: shared(spaces, |_, connection| StorageClient::new(connection)),
+        }
     }
 
     pub(super) fn database(&self, reference: &str) -> Result<&Arc<DatabaseClient>, Error> {
@@ -88,6 +67,26 @@ impl Connections {
             client.close().await;
         }
     }
+}
+
+/// One client for all references of connections that are equal.
+fn shared<C: PartialEq, T>(
+    connections: &BTreeMap<String, C>,
+    client: impl Fn(&str, &C) -> T,
+) -> BTreeMap<String, Arc<T>> {
+    let mut distinct: Vec<(&C, Arc<T>)> = Vec::new();
+    let mut all = BTreeMap::new();
+    for (name, connection) in connections {
+        let known = distinct.iter().find(|(known, _)| *known == connection);
+        let shared = known.map(|(_, client)| Arc::clone(client));
+        let shared = shared.unwrap_or_else(|| {
+            let client = Arc::new(client(name, connection));
+            distinct.push((connection, Arc::clone(&client)));
+            client
+        });
+        all.insert(name.clone(), shared);
+    }
+    all
 }
 
 fn unknown(section: &str, reference: &str) -> Error {

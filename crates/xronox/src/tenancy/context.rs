@@ -199,8 +199,8 @@ impl Context {
         self
     }
 
-    /// A value for `{meta.<key>}` in templates of dynamic tenants. As with the
-    /// plan, what it was on first use stays.
+    /// A value for `{meta.<key>}` in templates of dynamic tenants; `domain` is
+    /// one for `{domain}` too. As with the plan, what it was on first use stays.
     pub fn meta(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.meta.insert(key.into(), value.into());
         self

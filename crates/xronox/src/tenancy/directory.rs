@@ -32,17 +32,8 @@ pub(super) struct Entry {
     #[serde(flatten)]
     pub(super) owner: Owner,
     pub(super) address: Address,
-    pub(super) state: State,
     /// When it was made.
     pub(super) since: Timestamp,
-}
-
-/// Whether a tenant's database is in use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum State {
-    Active,
-    Suspended,
 }
 
 impl Directory {
@@ -62,16 +53,12 @@ impl Directory {
         found.map(entry).transpose()
     }
 
-    /// The entry of a database, which is the one proposed if there is none:
-    /// of several that propose at a time, one is taken by all.
+    /// Makes the entry of a database that had none: of several that propose
+    /// one at a time, one is taken by all.
     pub(super) async fn settle(&self, owner: &Owner, proposed: Address) -> Result<Entry, Error> {
-        if let Some(entry) = self.find(owner).await? {
-            return Ok(entry);
-        }
         let entry = Entry {
             owner: owner.clone(),
             address: proposed,
-            state: State::Active,
             since: self.clock.now(),
         };
         let mut document = serde_json::to_value(&entry).map_err(|e| unreadable(&e))?;

@@ -176,16 +176,7 @@ async fn a_collection_that_is_not_there_is_empty_and_stays_so() {
             .await
             .unwrap();
         assert_eq!(serde_json::to_value(&then).unwrap()["items"], json!([]));
-        assert!(
-            store
-                .xronox
-                .home()
-                .unwrap()
-                .collections()
-                .await
-                .unwrap()
-                .is_empty()
-        );
+        assert!(store.home().collections().await.unwrap().is_empty());
     }
 }
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use rand::Rng;
 use tempfile::TempDir;
-use xronox::{Config, Provider, Secret, Settings, SpaceConnection, Xronox};
+use xronox::{Config, Database, Provider, Secret, Settings, SpaceConnection, Xronox};
 use xronox_services::env;
 
 /// A store, and what has to be removed with it.
@@ -21,6 +21,12 @@ pub struct Store {
     pub on_servers: bool,
     /// Whether several records can be committed together.
     pub transactions: bool,
+}
+
+impl Store {
+    pub fn home(&self) -> &Database {
+        self.xronox.home().unwrap()
+    }
 }
 
 /// An empty store on each backend, with these settings: in memory, in a folder,

@@ -12,9 +12,7 @@ use super::{
     Subject,
     bench::{Bench, along, bare, body, id, path},
 };
-use crate::{
-    Access, Append, Bodies, Expect, Find, MAX_STRETCH_BYTES, Position, Presence, StoreError,
-};
+use crate::{Access, Append, Bodies, Expect, Find, PAGE_BYTES, Position, Presence, StoreError};
 
 pub(super) fn everything() -> KeyRange {
     KeyRange {
@@ -187,7 +185,7 @@ pub async fn large_rows_come_a_few_at_a_time(subject: &dyn Subject) {
         let inline = found.rows.iter().filter_map(|(_, row)| row.inline());
         let bytes: usize = inline.map(Bytes::len).sum();
         assert!(found.next.is_some() && found.rows.len() > 1, "{find:?}");
-        assert!(bytes < MAX_STRETCH_BYTES + (1 << 20), "{bytes} bytes");
+        assert!(bytes < PAGE_BYTES + (1 << 20), "{bytes} bytes");
         assert_eq!(bench.ids(&find).await, ids, "{find:?}");
         // Without their bodies they are small.
         let bare = Find {
