@@ -147,6 +147,9 @@ impl<'a> Writer<'a> {
 
     /// Of a record that has a newer version: it may be the one that this job
     /// made before it was interrupted.
+    ///
+    /// Only to be asked of a record that was changed: whoever asks whether an
+    /// attempt came through, and hears that it did not, has ended it.
     async fn fate_of_changed(&self, plan: &Plan) -> Result<Fate, Error> {
         let (id, attempt) = (&plan.row.id, self.attempt(plan, Act::Whole));
         let catalog = &self.shared.database.catalog;
@@ -254,9 +257,6 @@ impl<'a> Writer<'a> {
     ///
     /// Holders whose last row is before `floor` have had their turn.
     async fn untangle(&self, plan: &Plan, floor: u64) -> Result<Fate, Error> {
-        if self.fate_of_changed(plan).await? == Fate::Done {
-            return Ok(Fate::Done);
-        }
         // Whoever is to hold no key any more goes first. Of the others later
         // ones hold what earlier ones need, so they go before them.
         let mut knot = vec![(plan.clone(), false)];
@@ -295,7 +295,8 @@ impl<'a> Writer<'a> {
             let holder = match why {
                 None => return Ok(Fate::Done),
                 Some(Refusal::Taken(Taken { holder, .. })) => holder,
-                Some(_) => return Ok(Fate::Conflict),
+                // Perhaps by the knot of somebody before it.
+                Some(_) => return self.fate_of_changed(plan).await,
             };
             let known = knot.iter_mut().find(|(member, _)| member.row.id == holder);
             match known {
