@@ -28,7 +28,12 @@ pub(crate) struct Args {
 /// What every command takes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Globals {
-    /// The folder of the store [default: ./xronox-data]
+    /// The configuration, a file of JSON, TOML or YAML [default:
+    /// xronox.config.json or .xronox.json here or in a folder above, up to that
+    /// of the repository]
+    #[arg(long, global = true, value_name = "FILE", conflicts_with_all = ["data", "catalog", "database"])]
+    pub(crate) config: Option<PathBuf>,
+    /// The folder of the store [default: as configured, else ./xronox-data]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
     /// The catalog of a store that is no folder: mongodb://…, sqlite:FOLDER;
@@ -89,8 +94,42 @@ pub(crate) enum Command {
     Gc(Gc),
     /// Show how much there is
     Stats(Stats),
+    /// Look at the configuration
+    #[command(subcommand)]
+    Config(Config),
     /// Print a completion script for a shell
     Completions(Completions),
+}
+
+impl Command {
+    /// Whether it works on the store that a configuration file describes,
+    /// where the command line names none.
+    pub(crate) fn is_configured(&self) -> bool {
+        match self {
+            Self::Copy(_) | Self::Demo(_) | Self::Completions(_) => false,
+            Self::Config(config) => matches!(config, Config::Show),
+            _ => true,
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Config {
+    /// Print the JSON Schema of a configuration file
+    Schema,
+    /// Say everything that is wrong with a configuration file
+    Check(ConfigCheck),
+    /// Print the configuration with all defaults, without secrets
+    Show,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ConfigCheck {
+    /// The file [default: that of --config, else the one that is found]
+    pub(crate) file: Option<PathBuf>,
+    /// Try every connection: databases have to answer, buckets to be there
+    #[arg(long)]
+    pub(crate) connect: bool,
 }
 
 /// Who does it and why; kept with the version.

@@ -3,6 +3,7 @@
 mod blame;
 mod changes;
 mod completions;
+mod config;
 mod copy;
 mod delete;
 mod demo;
@@ -59,6 +60,7 @@ pub(crate) fn run(command: Command, cx: &mut Context) -> BoxFuture<'_, Result<Ex
                 Command::Verify(args) => verify::run(args, cx).await,
                 Command::Gc(args) => gc::run(args, cx).await,
                 Command::Stats(args) => stats::run(args, cx).await,
+                Command::Config(args) => config::run(args, cx).await,
                 Command::Completions(args) => completions::run(&args, cx),
                 Command::Copy(_) | Command::Demo(_) | Command::Import(_) | Command::Restore(_) => {
                     Ok(Exit::Done)

@@ -1,6 +1,8 @@
 //! What commands work with: the store, the output, and what the user wants.
 
-use xronox::{Collection, CollectionName, Xronox};
+use std::path::PathBuf;
+
+use xronox::{Collection, CollectionName, Config, Xronox};
 
 use crate::{
     args::Globals, exit::Failure, interrupt::Interrupt, output::Output, place::Place,
@@ -14,6 +16,8 @@ pub(crate) struct Context {
     pub(crate) place: Place,
     /// Whether the command line named the store.
     pub(crate) named: bool,
+    /// The configuration file that it named.
+    pub(crate) configuration: Option<PathBuf>,
     pub(crate) out: Output,
     pub(crate) notices: Notices,
     pub(crate) interrupt: Interrupt,
@@ -23,21 +27,53 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    pub(crate) fn new(globals: Globals, interrupt: Interrupt) -> Result<Self, Failure> {
-        let named = globals.data.is_some() || globals.catalog.is_some();
+    pub(crate) fn new(
+        globals: Globals,
+        configured: bool,
+        interrupt: Interrupt,
+    ) -> Result<Self, Failure> {
+        let notices = Notices {
+            quiet: globals.quiet,
+        };
         let (payloads, database) = (globals.payloads.as_deref(), globals.database);
-        let place = match (globals.data, globals.catalog) {
-            (_, Some(catalog)) => Place::of_catalog(&catalog, payloads, database)?,
-            (data, None) => Place::folder(data.unwrap_or_else(|| DATA.into()), database),
+        let configuration = globals.config.clone();
+        let mut named = true;
+        let place = match (globals.data, globals.catalog, globals.config) {
+            (_, Some(catalog), _) => Place::of_catalog(&catalog, payloads, database)?,
+            (Some(data), ..) => Place::folder(data, database),
+            (.., Some(file)) if configured => {
+                let config = Config::load(&file)?;
+                Place::configured(file, config)
+            }
+            (None, None, given) => {
+                named = given.is_some();
+                let found = if configured {
+                    Config::discover(".")?
+                } else {
+                    None
+                };
+                match found {
+                    Some(_) if database.is_some() => {
+                        return Err(Failure::usage(
+                            "--database goes with --data or --catalog; a configuration names its \
+                             databases itself",
+                        ));
+                    }
+                    Some((file, config)) => {
+                        notices.say(&format!("configuration: {}", file.display()));
+                        Place::configured(file, config)
+                    }
+                    None => Place::folder(DATA.into(), database),
+                }
+            }
         };
         Ok(Self {
             named,
+            configuration,
             place,
             create_buckets: false,
             out: Output::stdout(globals.json),
-            notices: Notices {
-                quiet: globals.quiet,
-            },
+            notices,
             interrupt,
             store: None,
         })

@@ -193,7 +193,10 @@ impl Failure {
             let error = json!({ "error": { "kind": self.kind, "message": self.message } });
             writeln!(to, "{error}")
         } else {
-            writeln!(to, "xronox: {}", crate::output::printable(&self.message))
+            // Problems of a configuration stand on lines of their own.
+            let end = if self.kind == "Config" { '\n' } else { '\0' };
+            let lines = self.message.split(end).map(crate::output::printable);
+            writeln!(to, "xronox: {}", lines.collect::<Vec<_>>().join("\n"))
         };
     }
 }

@@ -44,7 +44,8 @@ fn main() -> ExitCode {
 
 async fn run(args: Args) -> Exit {
     let json = args.globals.json;
-    let mut cx = match Context::new(args.globals, Interrupt::listen()) {
+    let configured = args.command.is_configured();
+    let mut cx = match Context::new(args.globals, configured, Interrupt::listen()) {
         Ok(cx) => cx,
         Err(failure) => {
             failure.print(&mut io::stderr(), json);

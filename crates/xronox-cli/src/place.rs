@@ -25,6 +25,11 @@ enum Kind {
         catalog: String,
         payloads: Option<String>,
     },
+    /// What a file describes.
+    Configured {
+        file: PathBuf,
+        config: Box<Config>,
+    },
 }
 
 impl Place {
@@ -32,6 +37,16 @@ impl Place {
         Self {
             kind: Kind::Folder(folder),
             database,
+        }
+    }
+
+    pub(crate) fn configured(file: PathBuf, config: Config) -> Self {
+        Self {
+            kind: Kind::Configured {
+                file,
+                config: Box::new(config),
+            },
+            database: None,
         }
     }
 
@@ -72,7 +87,7 @@ impl Place {
     ) -> Result<Self, Failure> {
         let place = Self::of(uri, payloads, database)?;
         match place.kind {
-            Kind::Servers { .. } => Ok(place),
+            Kind::Servers { .. } | Kind::Configured { .. } => Ok(place),
             Kind::Folder(_) => Err(Failure::usage(
                 "--catalog takes mongodb://…, mongodb+srv://…, sqlite:FOLDER or memory:",
             )),
@@ -83,7 +98,15 @@ impl Place {
     pub(crate) fn as_folder(&mut self) -> Option<&mut PathBuf> {
         match &mut self.kind {
             Kind::Folder(folder) => Some(folder),
-            Kind::Servers { .. } => None,
+            Kind::Servers { .. } | Kind::Configured { .. } => None,
+        }
+    }
+
+    /// The file that describes it, if one does.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        match &self.kind {
+            Kind::Configured { file, .. } => Some(file),
+            Kind::Folder(_) | Kind::Servers { .. } => None,
         }
     }
 
@@ -92,12 +115,14 @@ impl Place {
         match &self.kind {
             Kind::Folder(folder) => !is_store(folder),
             // Opening it says so, unless it is to be made.
-            Kind::Servers { .. } => false,
+            Kind::Servers { .. } | Kind::Configured { .. } => false,
         }
     }
 
     pub(crate) fn config(&self) -> Result<Config, Failure> {
         let mut config = match &self.kind {
+            // It says itself what may be done.
+            Kind::Configured { config, .. } => return Ok((**config).clone()),
             Kind::Folder(folder) => {
                 refuse_uri(&folder.to_string_lossy())?;
                 Config::dev(folder)
@@ -133,6 +158,7 @@ impl fmt::Display for Place {
                 Some(scheme) => write!(f, "{scheme}:…"),
                 None => folder.display().fmt(f),
             },
+            Kind::Configured { file, .. } => file.display().fmt(f),
             Kind::Servers { catalog, .. } => match catalog.split_once("://") {
                 None => f.write_str(catalog),
                 Some((scheme, rest)) => {
