@@ -7,6 +7,7 @@ mod broken;
 mod builders;
 mod files;
 mod masking;
+mod servers;
 mod shapes;
 mod switched_on;
 
