@@ -165,6 +165,11 @@ pub struct VersionRow {
     pub keys: IndexKeys,
     /// In a stub, the hash the row had before retention pruned it.
     pub pruned: Option<Sha256>,
+    /// Of a version that was written to be kept only as long as it is the
+    /// newest: the `cv` of the first one of those that follow on each other.
+    /// That one leaves a stub, which is valid until the last one of them; the
+    /// others leave nothing, so there is a gap in `ov` behind that stub.
+    pub newest_only_since: Option<u64>,
 }
 
 impl VersionRow {
@@ -206,6 +211,7 @@ impl VersionRow {
         }
         put("restoredFrom", json!(self.restored_from));
         put("prevHash", json!(self.prev_hash));
+        put("newestOnlySince", json!(self.newest_only_since));
         Sha256::of(&canonical(&Value::Object(row)))
     }
 
@@ -232,6 +238,15 @@ impl VersionRow {
             pruned: Some(hash),
             ..self
         }
+    }
+
+    /// Whether versions of the record may be missing between these two rows
+    /// of it, `self` and the `next` one that is there: because of those that
+    /// were kept as long as they were the newest, `self` is the stub.
+    pub fn stands_for_those_before(&self, next: &Self) -> bool {
+        self.pruned.is_some()
+            && self.newest_only_since == Some(self.cv)
+            && self.newest_only_since == next.newest_only_since
     }
 
     /// Whether the record is there for readers in this version: neither

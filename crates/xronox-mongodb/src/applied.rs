@@ -16,7 +16,7 @@ use crate::{
     error::Failure,
     ledger::Facts,
     names::Names,
-    pen::{Place, older_than},
+    pen::{Place, older_than, stub_until},
     read::Query,
     requests,
     row::{decode, item},
@@ -126,8 +126,15 @@ impl Core {
                     "u": { "$set": { "o": true } },
                 })?);
             }
-            if row.op == Op::Purge || matches!(document.get("only"), Ok(Some(_))) {
+            if row.op == Op::Purge {
                 gone.push(older_than(&row.id, row.ov)?);
+            }
+            if let Some(since) = row.newest_only_since.filter(|since| *since < row.cv) {
+                rows.extend(stub_until(row, since)?);
+                gone.push(raw(&doc! {
+                    "q": { "i": &id, "n": { "$lt": ov }, "_id": { "$gt": int(since) } },
+                    "limit": 0,
+                })?);
             }
             if shape.has_unique() {
                 for key in &stored.unique {

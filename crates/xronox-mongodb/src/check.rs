@@ -104,6 +104,8 @@ impl Check<'_> {
             .iter()
             .map(|stored| &stored.row)
             .filter(|row| row.to_cv.is_some() && row.op != Op::Purge)
+            // Nor is what such a stub stands for.
+            .filter(|row| row.pruned.is_none() || row.newest_only_since != Some(row.cv))
             .collect();
         for closed in closed.chunks(FOLLOWED) {
             let followers = self.followers(&mut session, closed).await?;

@@ -10,7 +10,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use xronox_model::{Attempt, Location, Op, RecordId, Sha256, Timestamp, UniqueKey, VersionRow};
 use xronox_store::{
     Append, Batch, Commit, Mutation, NewBody, Outcome, Presence, Purge, Refusal, Ruling,
-    StoreError, Taken, ruling,
+    StoreError, Taken,
+    ruling::{self, Succession},
 };
 
 use crate::{row::Stored, shape::Shape};
@@ -29,6 +30,9 @@ pub(crate) struct Needs {
     /// Records whose older rows go: those of them that name objects, to tell
     /// which of these are released. The others, however many, need not be read.
     pub(crate) older: BTreeSet<RecordId>,
+    /// Records whose newest row may go: if it names an object, the others that
+    /// name it matter.
+    pub(crate) replaced: BTreeSet<RecordId>,
     /// Rows whose body moves, and the objects it moves from.
     pub(crate) moved: BTreeSet<u64>,
     pub(crate) objects: BTreeSet<String>,
@@ -54,7 +58,7 @@ impl Needs {
                         }
                     }
                     if append.newest_only {
-                        needs.older.insert(append.id.clone());
+                        needs.replaced.insert(append.id.clone());
                     }
                     for key in &append.unique {
                         needs.unique.insert(stored_key(shape, key)?);
@@ -147,6 +151,10 @@ pub(crate) struct Changes {
     pub(crate) changed: Vec<(VersionRow, Change)>,
     /// Records whose rows before an `ov` go, PURGE rows aside.
     pub(crate) older: BTreeMap<RecordId, u64>,
+    /// Rows that go.
+    pub(crate) gone: BTreeSet<u64>,
+    /// Stubs and until when they are valid.
+    pub(crate) extended: BTreeMap<u64, u64>,
     /// Unique keys that change hands: who holds them from now on.
     pub(crate) keys: Vec<(String, Option<RecordId>)>,
     pub(crate) remembered: Vec<(String, Remembered)>,
@@ -168,6 +176,8 @@ pub(crate) struct Change {
 #[derive(Debug, Clone)]
 struct Slot {
     stored: Stored,
+    /// What it was added as, if it is a stub since.
+    whole: Option<Box<Stored>>,
     added: bool,
     removed: bool,
     change: Change,
@@ -191,6 +201,8 @@ pub(crate) struct Ledger<'a> {
     multi: BTreeSet<String>,
     /// Of records whose older rows go, the `ov` that they are older than.
     older: BTreeMap<RecordId, u64>,
+    gone: BTreeSet<u64>,
+    extended: BTreeMap<u64, u64>,
 }
 
 impl<'a> Ledger<'a> {
@@ -209,6 +221,8 @@ impl<'a> Ledger<'a> {
             news: BTreeSet::new(),
             multi: BTreeSet::new(),
             older: BTreeMap::new(),
+            gone: BTreeSet::new(),
+            extended: BTreeMap::new(),
         };
         for (key, holder) in &facts.holders {
             let held = ledger.held.entry(holder.clone()).or_default();
@@ -230,6 +244,7 @@ impl<'a> Ledger<'a> {
         self.records.entry(id).or_default().insert(ov, cv);
         let slot = Slot {
             stored,
+            whole: None,
             added,
             removed: false,
             change: Change::default(),
@@ -329,12 +344,7 @@ impl<'a> Ledger<'a> {
         }
         self.hold(id, &wanted);
         let commit = in_short(&row, Vec::new());
-        self.push(row, wanted);
-        let released = if append.newest_only {
-            self.forget_older(id)
-        } else {
-            Vec::new()
-        };
+        let released = self.push(row, wanted);
         Ok(Commit { released, ..commit })
     }
 
@@ -411,14 +421,14 @@ impl<'a> Ledger<'a> {
         Outcome::Done { released }
     }
 
-    /// Adds a row as its record's newest one.
-    fn push(&mut self, row: VersionRow, unique: Vec<String>) {
-        if let Some(cv) = self.newest_of(&row.id).map(|newest| newest.cv)
-            && let Some(slot) = self.rows.get_mut(&cv)
-        {
-            slot.stored.row.to_cv = Some(row.cv);
-            slot.change.closed = true;
-        }
+    /// Adds a row as its record's newest one; gives the objects that none of
+    /// its rows names any more.
+    fn push(&mut self, row: VersionRow, unique: Vec<String>) -> Vec<Location> {
+        let id = row.id.clone();
+        let replaced = self
+            .newest_of(&id)
+            .cloned()
+            .filter(|newest| self.succeed(newest, &row) != Succession::Kept);
         for (field, keys) in row.keys.iter() {
             if keys.is_multi()
                 && let Some(index) = self.shape.of_field(field).filter(|index| !index.multi)
@@ -433,6 +443,43 @@ impl<'a> Ledger<'a> {
             strange: false,
         };
         self.put(stored, true);
+        replaced.map_or_else(Vec::new, |gone| {
+            ruling::released([&gone], self.versions(&id))
+        })
+    }
+
+    /// Does to a record's newest row what the one that follows does to it.
+    fn succeed(&mut self, newest: &VersionRow, row: &VersionRow) -> Succession {
+        let succession = Succession::of(newest, row);
+        let (closed, stub) = match succession {
+            Succession::Kept => (newest.cv, false),
+            Succession::Stub => (newest.cv, true),
+            Succession::Gone { stub } => {
+                if let Some(slot) = self.rows.get_mut(&newest.cv) {
+                    slot.removed = true;
+                    if !slot.added {
+                        self.gone.insert(newest.cv);
+                    }
+                }
+                (stub, false)
+            }
+        };
+        match self.rows.get_mut(&closed) {
+            Some(slot) => {
+                if stub {
+                    slot.whole = Some(Box::new(slot.stored.clone()));
+                    slot.stored.row = newest.clone().into_stub();
+                    slot.stored.unique.clear();
+                    slot.change.stub = true;
+                }
+                slot.stored.row.to_cv = Some(row.cv);
+                slot.change.closed = true;
+            }
+            None => {
+                self.extended.insert(closed, row.cv);
+            }
+        }
+        succession
     }
 
     /// Lets a record hold these unique keys and no others.
@@ -487,8 +534,9 @@ impl<'a> Ledger<'a> {
     /// order of `cv`.
     pub(crate) fn log(&self) -> Vec<(VersionRow, Vec<String>)> {
         let added = self.rows.values().filter(|slot| slot.added);
-        added
-            .map(|slot| (slot.stored.row.clone(), slot.stored.unique.clone()))
+        let stored = added.map(|slot| slot.whole.as_deref().unwrap_or(&slot.stored));
+        stored
+            .map(|stored| (stored.row.clone(), stored.unique.clone()))
             .collect()
     }
 
@@ -497,6 +545,8 @@ impl<'a> Ledger<'a> {
         let mut changes = Changes {
             multi: self.multi,
             older: self.older,
+            gone: self.gone,
+            extended: self.extended,
             ..Changes::default()
         };
         for slot in self.rows.into_values().filter(|slot| !slot.removed) {

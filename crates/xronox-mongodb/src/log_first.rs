@@ -531,25 +531,19 @@ fn document(
         out.append(cstr!("f"), true);
     }
     if let Some(Mutation::Append(Append {
-        newest_only,
-        idempotency,
+        idempotency: Some(request),
         ..
     })) = mutation
     {
-        if *newest_only {
-            out.append(cstr!("only"), true);
-        }
-        if let Some(request) = idempotency {
-            let until = row.at.plus_millis(request.keep_millis);
-            out.append(
-                cstr!("q"),
-                raw(&doc! {
-                    "k": &request.key,
-                    "f": binary(request.fingerprint.as_bytes()),
-                    "until": date(until),
-                })?,
-            );
-        }
+        let until = row.at.plus_millis(request.keep_millis);
+        out.append(
+            cstr!("q"),
+            raw(&doc! {
+                "k": &request.key,
+                "f": binary(request.fingerprint.as_bytes()),
+                "until": date(until),
+            })?,
+        );
     }
     Ok(out)
 }

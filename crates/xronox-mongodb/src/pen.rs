@@ -105,9 +105,12 @@ impl Pen<'_> {
         for query in &queries {
             for stored in self.read(place, query).await? {
                 let pruned = (stored.row.id.clone(), stored.row.ov);
+                let replaced = needs.replaced.contains(&stored.row.id)
+                    && stored.row.to_cv.is_none()
+                    && stored.row.newest_only_since.is_some();
                 if let Some(body) = &stored.row.body
                     && let Location::Object { key, .. } = &body.location
-                    && needs.pruned.contains(&pruned)
+                    && (replaced || needs.pruned.contains(&pruned))
                 {
                     objects.insert(key.clone());
                 }
@@ -215,16 +218,22 @@ impl Pen<'_> {
         let shape = &place.counter.shape;
         let ver = &place.names.ver;
         // What ends goes first: a record has one open row.
-        let updates = changes
+        let mut updates = changes
             .changed
             .iter()
             .map(|(row, change)| update_of(row, *change, shape))
             .collect::<Result<Vec<_>, _>>()?;
+        for (stub, to) in &changes.extended {
+            updates.push(raw(&doc! {
+                "q": { "_id": int(*stub) }, "u": { "$set": { "to": int(*to) } },
+            })?);
+        }
         self.send(command::update(ver, &updates)).await?;
-        let gone = changes.older.iter();
-        let gone = gone
-            .map(|(id, ov)| older_than(id, *ov))
-            .collect::<Result<Vec<_>, _>>()?;
+        let older = changes.older.iter();
+        let older = older.map(|(id, ov)| older_than(id, *ov));
+        let gone = changes.gone.iter();
+        let gone = gone.map(|cv| raw(&doc! { "q": { "_id": int(*cv) }, "limit": 1 }));
+        let gone = older.chain(gone).collect::<Result<Vec<_>, _>>()?;
         self.send(command::delete(ver, &gone)).await?;
         let rows = changes
             .added
@@ -296,6 +305,33 @@ pub(crate) fn older_than(id: &RecordId, ov: u64) -> Result<RawDocumentBuf, Store
     raw(&doc! {
         "q": { "i": item(id), "n": { "$lt": int(ov) }, "op": { "$ne": PURGE } }, "limit": 0,
     })
+}
+
+/// The statements that make a stub of the row at `since`, if it is the one
+/// that `row` follows on, and let that stub be valid until `row`: see
+/// [`Append::newest_only`](xronox_store::Append::newest_only).
+pub(crate) fn stub_until(row: &VersionRow, since: u64) -> Result<Vec<RawDocumentBuf>, StoreError> {
+    let (id, since, to) = (item(&row.id), int(since), int(row.cv));
+    let mut out = Vec::new();
+    if let (Some(hash), Some(previous)) = (&row.prev_hash, row.ov.checked_sub(1)) {
+        // All that a stub has not.
+        let mut unset = Document::new();
+        for field in [
+            "o", "who", "for", "cre", "upd", "why", "sys", "h", "s", "z", "b", "l", "rf", "p", "k",
+            "m", "u", "q",
+        ] {
+            unset.insert(field, "");
+        }
+        out.push(raw(&doc! {
+            "q": { "_id": since, "i": &id, "n": int(previous), "st": { "$exists": false } },
+            "u": { "$set": { "st": row::binary(hash.as_bytes()), "to": to }, "$unset": unset },
+        })?);
+    }
+    out.push(raw(&doc! {
+        "q": { "_id": since, "i": &id, "st": { "$exists": true }, "to": { "$lt": to } },
+        "u": { "$set": { "to": to } },
+    })?);
+    Ok(out)
 }
 
 /// The statement that changes a row as told.

@@ -24,7 +24,8 @@
 //! | `k` | document | ordered keys by tag: one String, or an array where the field met one |
 //! | `m` | document | where it met one, the two keys it sorts by |
 //! | `u` | array | unique keys held, as in `C_keys` |
-//! | `only`, `q` | `true`, document | for whoever applies a row that was committed without a transaction: older rows go, and the request it answers |
+//! | `only` | Int64 | of a version that is kept only as long as it is the newest: the `cv` of the first one in a row of these |
+//! | `q` | document | for whoever applies a row that was committed without a transaction: the request it answers |
 //! | `f` | `true` | committed without a transaction: one row an attempt |
 //!
 //! A document with a negative `_id` is no row: it is the [fence](crate::fence) of
@@ -268,6 +269,9 @@ pub(crate) fn encode(
             out.append(field, bytes_ref(hash.as_bytes()));
         }
     }
+    if let Some(cv) = row.newest_only_since {
+        out.append(cstr!("only"), int(cv));
+    }
     put_keys(&row.keys, shape, &mut out)?;
     if !unique.is_empty() {
         let mut held = RawArrayBuf::new();
@@ -357,6 +361,7 @@ struct Fields<'a> {
     restored_from: Option<u64>,
     prev_hash: Option<Sha256>,
     pruned: Option<Sha256>,
+    newest_only_since: Option<u64>,
     keys: Option<&'a RawDocument>,
     sorts: Option<&'a RawDocument>,
     unique: Vec<String>,
@@ -423,6 +428,7 @@ impl<'a> Fields<'a> {
             "rf" => self.restored_from = Some(uint(value, name)?),
             "p" => self.prev_hash = Some(Sha256::from_bytes(array(value, name)?)),
             "st" => self.pruned = Some(Sha256::from_bytes(array(value, name)?)),
+            "only" => self.newest_only_since = Some(uint(value, name)?),
             "k" => self.keys = Some(value.as_document().ok_or_else(|| damaged(name))?),
             "m" => self.sorts = Some(value.as_document().ok_or_else(|| damaged(name))?),
             "u" => {
@@ -482,6 +488,7 @@ impl<'a> Fields<'a> {
             prev_hash: self.prev_hash,
             keys,
             pruned: self.pruned,
+            newest_only_since: self.newest_only_since,
         };
         Ok(Stored {
             row,
@@ -605,6 +612,7 @@ mod tests {
             .into_iter()
             .collect(),
             pruned: None,
+            newest_only_since: None,
         }
     }
 
@@ -697,6 +705,10 @@ mod tests {
                 ..full()
             },
             full().into_stub(),
+            VersionRow {
+                newest_only_since: Some(40),
+                ..full()
+            },
             VersionRow {
                 op: Op::Purge,
                 body: None,

@@ -12,6 +12,7 @@ use rusqlite::{Connection, OptionalExtension};
 use xronox_model::{CollectionName, Location, Op, RecordId, Timestamp, VersionRow};
 use xronox_store::{
     Append, Batch, Clock, Commit, Mutation, Outcome, Purge, Refusal, Ruling, StoreError, Taken,
+    ruling::{Succession, released},
 };
 
 use crate::{
@@ -230,15 +231,8 @@ impl<'a> Pen<'a> {
             }
         }
         self.add(&new)?;
-        if let Some(newest) = &newest {
-            self.close(newest)?;
-        }
-        self.move_keys(&new.id, newest.as_ref(), Some(&new), append.newest_only)?;
+        let released = self.follow(newest.as_ref(), &new)?;
         self.hold_unique(&new, newest.is_some(), &append.unique)?;
-        let released = match &newest {
-            Some(_) if append.newest_only => self.remove_before(&new)?,
-            _ => Vec::new(),
-        };
         let commit = brief(&new, released);
         if let Some(key) = &append.idempotency {
             self.remember(key, &commit, false)?;
@@ -253,14 +247,12 @@ impl<'a> Pen<'a> {
         row: &VersionRow,
         previous: Option<&VersionRow>,
     ) -> Result<(), StoreError> {
-        let purged = row.op == Op::Purge;
         self.add(row)?;
-        if let Some(previous) = previous {
-            self.close(previous)?;
-        }
-        self.move_keys(&row.id, previous, (!purged).then_some(row), purged)?;
-        if purged {
+        if row.op == Op::Purge {
+            self.move_keys(&row.id, previous, None, 0)?;
             self.remove_before(row)?;
+        } else {
+            self.follow(previous, row)?;
         }
         self.hold_unique(row, previous.is_some(), &[])
     }
@@ -272,7 +264,7 @@ impl<'a> Pen<'a> {
             Err(refusal) => return Ok(Outcome::Refused(refusal)),
         };
         self.add(&row)?;
-        self.move_keys(&row.id, newest.as_ref(), None, true)?;
+        self.move_keys(&row.id, newest.as_ref(), None, 0)?;
         self.hold_unique(&row, true, &[])?;
         let released = self.remove_before(&row)?;
         self.cv += 1;
@@ -310,23 +302,63 @@ impl<'a> Pen<'a> {
         Ok(())
     }
 
-    /// Ends the validity of the record's previous row at this commit.
-    fn close(&self, previous: &VersionRow) -> Result<(), StoreError> {
+    /// Does to the record's previous row what its new one does to it; gives the
+    /// objects that no row names any more.
+    fn follow(
+        &mut self,
+        previous: Option<&VersionRow>,
+        new: &VersionRow,
+    ) -> Result<Vec<Location>, StoreError> {
+        let Some(previous) = previous else {
+            self.move_keys(&new.id, None, Some(new), self.cv)?;
+            return Ok(Vec::new());
+        };
+        let succession = Succession::of(previous, new);
+        // Behind a stub there is nothing to find.
+        let past_until = match succession {
+            Succession::Kept => self.cv,
+            Succession::Stub => previous.cv,
+            Succession::Gone { stub } => stub,
+        };
+        self.move_keys(&new.id, Some(previous), Some(new), past_until)?;
+        match succession {
+            Succession::Kept => {
+                self.close(previous.cv)?;
+                return Ok(Vec::new());
+            }
+            Succession::Stub => {
+                self.remove(previous.cv)?;
+                self.add(&VersionRow {
+                    to_cv: Some(self.cv),
+                    ..previous.clone().into_stub()
+                })?;
+            }
+            Succession::Gone { stub } => {
+                self.remove(previous.cv)?;
+                self.close(stub)?;
+            }
+        }
+        self.unnamed(&new.id, released([previous], []))
+    }
+
+    /// Ends the validity of a row at this commit.
+    fn close(&self, cv: u64) -> Result<(), StoreError> {
         self.db
             .prepare_cached(&self.collection.tables.close_row)
-            .and_then(|mut s| s.execute((int(self.cv), int(previous.cv))))
+            .and_then(|mut s| s.execute((int(self.cv), int(cv))))
             .map_err(storage)?;
         Ok(())
     }
 
     /// Brings the key intervals from the previous version to the new one:
-    /// keys that stay go on, others end or begin here.
+    /// keys that stay go on, others end or begin here. Those that end are kept
+    /// as far as they reach before `past_until`.
     pub(crate) fn move_keys(
         &mut self,
         id: &RecordId,
         previous: Option<&VersionRow>,
         new: Option<&VersionRow>,
-        forget_past: bool,
+        past_until: u64,
     ) -> Result<(), StoreError> {
         let before = previous.map(|row| self.entries(row)).unwrap_or_default();
         let after = new.map(|row| self.entries(row)).unwrap_or_default();
@@ -343,8 +375,8 @@ impl<'a> Pen<'a> {
                 let Some(from) = from else { continue };
                 end.execute((field, key, ItemRef(id), from))
                     .map_err(storage)?;
-                if !forget_past {
-                    past.execute((field, key, ItemRef(id), from, int(self.cv)))
+                if from < int(past_until) {
+                    past.execute((field, key, ItemRef(id), from, int(past_until)))
                         .map_err(storage)?;
                 }
             }

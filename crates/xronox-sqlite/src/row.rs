@@ -57,7 +57,7 @@ impl FromSql for Item {
     }
 }
 
-/// The rarer system fields, as one JSON text.
+/// The rarer fields, as one JSON text.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Rare {
@@ -67,6 +67,8 @@ struct Rare {
     lineage: Lineage,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     imported: Option<Imported>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    newest_only_since: Option<u64>,
 }
 
 pub(crate) fn op_code(op: Op) -> i64 {
@@ -150,9 +152,12 @@ pub(crate) fn insert(
         function_ids: row.system.function_ids.clone(),
         lineage: row.system.lineage.clone(),
         imported: row.system.imported.clone(),
+        newest_only_since: row.newest_only_since,
     };
-    let nothing_rare =
-        rare.function_ids.is_empty() && rare.lineage.is_empty() && rare.imported.is_none();
+    let nothing_rare = rare.function_ids.is_empty()
+        && rare.lineage.is_empty()
+        && rare.imported.is_none()
+        && rare.newest_only_since.is_none();
     let rare = if nothing_rare {
         None
     } else {
@@ -274,6 +279,7 @@ pub(crate) fn read(row: &Row<'_>, codec: &keys::Fields) -> Result<VersionRow, St
             Err(_) => return Err(damaged("keys")),
         },
         pruned,
+        newest_only_since: rare.newest_only_since,
     })
 }
 

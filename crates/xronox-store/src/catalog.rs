@@ -69,7 +69,8 @@ pub trait Catalog: Send + Sync + fmt::Debug {
     ///
     /// - does not come after the newest `cv`, or is older than that commit;
     /// - leaves a gap in a record's `ov`, unless it is a PURGE row, follows
-    ///   one, or is the first row of its record here;
+    ///   one, is the first row of its record here, or follows on versions that
+    ///   are [not kept](Append::newest_only);
     /// - has a body but not the keys of every index of documents;
     /// - has an inline body without bytes, or with too many.
     async fn append_exact(
@@ -343,7 +344,10 @@ pub struct Append {
     /// Commit nothing when the record stays live, or stays deleted, and its
     /// document, lineage, functions and imported times stay as they are.
     pub skip_unchanged: bool,
-    /// Keep only this version of the record, and its PURGE rows.
+    /// Keep this version only as long as it is the record's newest: the next
+    /// one that says so too takes its place. Of those that follow on each other
+    /// like this the first one leaves a stub, which is valid until the last
+    /// one. Versions that were added otherwise stay.
     pub newest_only: bool,
 }
 

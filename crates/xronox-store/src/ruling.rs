@@ -16,6 +16,36 @@ use crate::{
     Append, Batch, Capabilities, Indexes, Mutation, NewBody, Presence, Purge, Refusal, StoreError,
 };
 
+/// What becomes of a record's newest row when another one follows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Succession {
+    /// It stays, valid until then.
+    Kept,
+    /// It stays as a [stub](VersionRow::into_stub), valid until then.
+    Stub,
+    /// It goes, and the stub at this `cv` is valid until then.
+    Gone {
+        /// The `cv` of the stub.
+        stub: u64,
+    },
+}
+
+impl Succession {
+    /// What becomes of `newest` when `row` follows: see [`Append::newest_only`].
+    pub fn of(newest: &VersionRow, row: &VersionRow) -> Self {
+        match newest.newest_only_since {
+            Some(since) if row.newest_only_since == Some(since) => {
+                if newest.cv == since {
+                    Self::Stub
+                } else {
+                    Self::Gone { stub: since }
+                }
+            }
+            _ => Self::Kept,
+        }
+    }
+}
+
 /// What becomes of an [`Append`] whose preconditions hold.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Ruling {
@@ -87,6 +117,10 @@ impl Append {
             prev_hash: newest.map(VersionRow::hash),
             keys,
             pruned: None,
+            newest_only_since: self.newest_only.then(|| {
+                let before = newest.and_then(|newest| newest.newest_only_since);
+                before.unwrap_or(cv)
+            }),
         };
         if self.skip_unchanged && newest.is_some_and(|newest| unchanged(newest, &row)) {
             return Ok(Ruling::Unchanged);
@@ -222,6 +256,7 @@ impl Purge {
             prev_hash: Some(newest.hash()),
             keys: IndexKeys::default(),
             pruned: None,
+            newest_only_since: None,
         })
     }
 }
@@ -326,7 +361,9 @@ pub fn rule_exact(
         return Err(refused(&row, "is older than the newest commit"));
     }
     if let Some(newest) = newest {
-        let mended = newest.op == Op::Purge || row.op == Op::Purge;
+        let mended = newest.op == Op::Purge
+            || row.op == Op::Purge
+            || Succession::of(newest, &row) != Succession::Kept;
         if row.ov <= newest.ov || (row.ov > newest.ov + 1 && !mended) {
             return Err(refused(
                 &row,

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use support::{Dice, stores};
 use tempfile::TempDir;
 use xronox::{
-    Collection, Components, ErrorKind, Moment, Op, RecordId, RestoreReport, Settings, Xronox,
+    Collection, Components, Config, ErrorKind, Moment, Op, RecordId, RestoreReport, Settings,
+    Xronox,
 };
 use xronox_sqlite::SqliteCatalog;
 use xronox_store::{
@@ -847,4 +848,125 @@ async fn any_history_with_purges_can_be_undone() {
 #[tokio::test]
 async fn any_history_of_unique_keys_can_be_undone() {
     random_histories(true, true, 200..220).await;
+}
+
+/// What was written while versioning was on stays, what was replaced while it
+/// was off is `Pruned` and nothing else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn versioning_may_be_off_for_a_while() {
+    for place in places() {
+        let on = place.open(true).await;
+        let orders = on.collection("orders").unwrap();
+        orders
+            .create_with_id("old", json!({ "n": 0 }))
+            .await
+            .unwrap();
+        orders.update("old", json!({ "n": 1 })).await.unwrap();
+        on.close().await.unwrap();
+
+        let off = place.open(false).await;
+        let orders = off.collection("orders").unwrap();
+        for cv in 2..5 {
+            let document = json!({ "n": cv });
+            let written = match cv {
+                2 => orders.create_with_id("new", document).await,
+                _ => orders.update("new", document).await,
+            };
+            assert_eq!(written.unwrap().cv, cv);
+        }
+        for n in 2..4 {
+            orders.update("old", json!({ "n": n })).await.unwrap();
+        }
+        for (ov, n) in [(0, 0), (1, 1), (3, 3)] {
+            let version = orders.get_version("old", ov).await.unwrap();
+            assert_eq!(version.document(), json!({ "n": n }));
+        }
+        assert!(orders.verify().await.unwrap().clean());
+        off.close().await.unwrap();
+
+        let on = place.open(true).await;
+        let orders = on.collection("orders").unwrap();
+        orders.update("new", json!({ "n": 7 })).await.unwrap();
+        let as_of = async |id: &str, cv| {
+            let read = orders.get_as_of(id, Moment::Cv(cv)).await;
+            read.map(|record| record.document()["n"].as_u64().unwrap())
+                .map_err(|error| error.kind().name())
+        };
+        let (gone, unborn) = (Err("Pruned"), Err("NotFound"));
+        for (cv, old, new) in [
+            (0, Ok(0), unborn),
+            (1, Ok(1), unborn),
+            (2, Ok(1), gone),
+            (3, Ok(1), gone),
+            (4, Ok(1), Ok(4)),
+            (5, gone, Ok(4)),
+            (6, Ok(3), Ok(4)),
+            (7, Ok(3), Ok(7)),
+        ] {
+            assert_eq!(as_of("old", cv).await, old, "old at {cv}");
+            assert_eq!(as_of("new", cv).await, new, "new at {cv}");
+            let page = orders.query(json!({})).as_of(Moment::Cv(cv)).await;
+            let missing = old == gone || new == gone;
+            match page {
+                Err(error) => {
+                    assert_eq!(error.kind(), &ErrorKind::Pruned, "at {cv}: {error}");
+                    assert!(missing, "at {cv}");
+                }
+                Ok(page) => {
+                    assert!(!missing, "at {cv}");
+                    let there = usize::from(old.is_ok()) + usize::from(new.is_ok());
+                    assert_eq!(page.items.len(), there, "at {cv}");
+                }
+            }
+        }
+        assert!(orders.verify().await.unwrap().clean());
+
+        // What cannot be brought back is told, and left as it is.
+        let report = orders.restore_collection(Moment::Cv(2)).await.unwrap();
+        assert_eq!((report.restored, report.deleted), (1, 0));
+        assert_eq!(report.pruned.ids, ["new".parse().unwrap()]);
+        let newest = async |id: &str| {
+            orders
+                .get_latest(id)
+                .await
+                .map(|r| r.document()["n"].clone())
+        };
+        assert_eq!(newest("old").await.unwrap(), 1);
+        assert_eq!(newest("new").await.unwrap(), 7);
+        let report = orders.restore_collection(Moment::Cv(1)).await.unwrap();
+        assert_eq!((report.restored, report.deleted), (0, 1));
+        let error = newest("new").await.unwrap_err();
+        assert_eq!(error.kind(), &ErrorKind::NotFound);
+        assert!(orders.verify().await.unwrap().clean());
+        on.close().await.unwrap();
+    }
+}
+
+/// Where a store can be closed and opened again.
+enum Reopened {
+    Folder(TempDir),
+    Server { uri: String, database: String },
+}
+
+fn places() -> [Reopened; 3] {
+    let server = |uri| Reopened::Server {
+        uri,
+        database: support::database(),
+    };
+    [
+        Reopened::Folder(TempDir::new().unwrap()),
+        server(xronox_services::env::mongo_uri().unwrap()),
+        server(xronox_services::env::mongo_standalone_uri().unwrap()),
+    ]
+}
+
+impl Reopened {
+    async fn open(&self, versioning: bool) -> Xronox {
+        let mut config = match self {
+            Self::Folder(folder) => Config::dev(folder.path()),
+            Self::Server { uri, database } => Config::at(uri).unwrap().database(database),
+        };
+        config.settings.versioning.enabled = versioning;
+        Xronox::open(config).await.unwrap()
+    }
 }

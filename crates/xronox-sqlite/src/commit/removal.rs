@@ -102,27 +102,42 @@ impl Pen<'_> {
                 continue;
             }
             self.trim_keys(&row)?;
-            let p = &self.collection.tables.prefix;
-            for statement in [
-                format!("DELETE FROM \"{p}_ver\" WHERE cv = ?"),
-                format!("DELETE FROM \"{p}_body\" WHERE cv = ?"),
-            ] {
-                self.db
-                    .prepare_cached(&statement)
-                    .and_then(|mut s| s.execute([int(row.cv)]))
-                    .map_err(storage)?;
-            }
+            self.remove(row.cv)?;
             gone.push(row.clone());
             self.add(&row.into_stub())?;
         }
-        let mut released = released(&gone, []);
-        let mut kept = Vec::new();
-        for location in released.drain(..) {
+        let released = self.unnamed(id, released(&gone, []))?;
+        Ok(Outcome::Done { released })
+    }
+
+    /// Removes one row and its body.
+    pub(super) fn remove(&self, cv: u64) -> Result<(), StoreError> {
+        let p = &self.collection.tables.prefix;
+        for statement in [
+            format!("DELETE FROM \"{p}_ver\" WHERE cv = ?"),
+            format!("DELETE FROM \"{p}_body\" WHERE cv = ?"),
+        ] {
+            self.db
+                .prepare_cached(&statement)
+                .and_then(|mut s| s.execute([int(cv)]))
+                .map_err(storage)?;
+        }
+        Ok(())
+    }
+
+    /// Those of the objects that no row of the record names.
+    pub(super) fn unnamed(
+        &self,
+        id: &RecordId,
+        objects: Vec<Location>,
+    ) -> Result<Vec<Location>, StoreError> {
+        let mut unnamed = Vec::new();
+        for location in objects {
             if !read::record_names(self.db, self.collection, id, &location)? {
-                kept.push(location);
+                unnamed.push(location);
             }
         }
-        Ok(Outcome::Done { released: kept })
+        Ok(unnamed)
     }
 
     /// Takes the validity of a row that is going out of its key intervals,

@@ -101,6 +101,7 @@ macro_rules! catalog_cases {
             pruning_leaves_stubs
             the_newest_version_is_not_pruned
             only_the_newest_version_is_kept
+            what_was_kept_stays
             bodies_are_released_when_nothing_names_them
             bodies_can_be_moved
             sizes_are_counted
@@ -120,6 +121,7 @@ macro_rules! catalog_cases {
             system_fields_are_indexed
             only_keys_of_indexes_are_kept
             a_collection_can_be_copied
+            a_copy_follows_versions_that_are_not_kept
             a_copied_purge_removes_too
             rows_that_do_not_follow_are_refused
             copied_rows_bring_their_keys

@@ -45,9 +45,10 @@ pub(super) fn check(collection: &Collection) -> Vec<String> {
 fn check_pair(earlier: &VersionRow, later: &VersionRow, damages: &mut Vec<String>) {
     // A PURGE row may stand in front of versions that a later purge removed.
     let gap = later.ov != earlier.ov + 1;
-    let lawful = gap && earlier.op == Op::Purge;
+    let purged = gap && earlier.op == Op::Purge;
+    let lawful = purged || earlier.stands_for_those_before(later);
     let closed = match earlier.to_cv {
-        Some(to_cv) if lawful => earlier.cv < to_cv && to_cv <= later.cv,
+        Some(to_cv) if purged => earlier.cv < to_cv && to_cv <= later.cv,
         to_cv => to_cv == Some(later.cv),
     };
     if (gap && !lawful) || !closed {

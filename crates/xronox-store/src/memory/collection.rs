@@ -9,7 +9,10 @@ use xronox_model::{
     CollectionName, Location, Op, Path, RecordId, Sha256, Timestamp, UniqueKey, VersionRow,
 };
 
-use crate::{Commit, Indexes, StoreError, ruling};
+use crate::{
+    Commit, Indexes, StoreError,
+    ruling::{self, Succession},
+};
 
 /// Whether this was its record's version after the commit `cut`.
 pub(super) fn valid_at(row: &VersionRow, cut: u64) -> bool {
@@ -172,16 +175,32 @@ impl Collection {
         }
     }
 
-    /// Adds a row as its record's newest one.
-    pub(super) fn push(&mut self, row: VersionRow) {
-        if let Some(previous) = self.newest_of(&row.id).cloned() {
-            let closed = VersionRow {
-                to_cv: Some(row.cv),
-                ..previous
-            };
-            self.set_row(closed.cv, Some(closed));
+    /// Adds a row as its record's newest one; gives the objects that none of
+    /// its rows names any more.
+    pub(super) fn push(&mut self, row: VersionRow) -> Vec<Location> {
+        let (id, cv) = (row.id.clone(), row.cv);
+        let previous = self.newest_of(&id).cloned();
+        let succession = previous.as_ref().map(|newest| Succession::of(newest, &row));
+        self.set_row(cv, Some(row));
+        let (Some(previous), Some(succession)) = (previous, succession) else {
+            return Vec::new();
+        };
+        let closed = match succession {
+            Succession::Kept => Some(previous.clone()),
+            Succession::Stub => Some(previous.clone().into_stub()),
+            Succession::Gone { stub } => {
+                self.set_row(previous.cv, None);
+                self.rows.get(&stub).cloned()
+            }
+        };
+        if let Some(closed) = closed {
+            let to_cv = Some(cv);
+            self.set_row(closed.cv, Some(VersionRow { to_cv, ..closed }));
         }
-        self.set_row(row.cv, Some(row));
+        match succession {
+            Succession::Kept => Vec::new(),
+            _ => ruling::released([&previous], self.versions(&id)),
+        }
     }
 
     /// Removes the rows of a record before its newest one, PURGE rows aside;

@@ -182,12 +182,7 @@ impl Collection {
         }
         self.set_held(id, wanted.iter().cloned().collect());
         let commit = in_short(&row, Vec::new());
-        self.push(row);
-        let released = if append.newest_only {
-            self.forget_older(id)
-        } else {
-            Vec::new()
-        };
+        let released = self.push(row);
         Ok(Commit { released, ..commit })
     }
 

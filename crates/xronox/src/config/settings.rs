@@ -23,7 +23,9 @@ pub struct Settings {
     pub payloads: PayloadSettings,
     /// How writes are done.
     pub write_optimization: WriteOptimization,
-    /// Whether superseded versions are kept.
+    /// Whether superseded versions are kept. Switched off, each version takes
+    /// the place of the one before it, and one mark for each record says where
+    /// versions are missing; history from before stays as it is.
     pub versioning: Switch,
     /// Whether a delete keeps the record's history.
     pub logical_delete: Switch,

@@ -54,8 +54,8 @@ impl Collection {
     ///
     /// [`Rule`] says what is looked for. Two things cannot be seen: who, why
     /// and when of a record's newest version, which no later version vouches
-    /// for yet; and that versions are missing which a purge or
-    /// `versioning.enabled: false` would have removed as well.
+    /// for yet; and that versions are missing which a purge would have removed
+    /// as well.
     ///
     /// # Errors
     ///
@@ -273,10 +273,10 @@ impl Walk<'_, '_> {
                 return Ok(());
             };
             from = last.cv + 1;
-            if !self.shared.rules.versioning {
-                order.tolerate(u64::MAX);
-            }
-            for row in rows.iter().filter(|row| row.op == Op::Purge) {
+            let removed = |row: &&VersionRow| {
+                row.op == Op::Purge || row.newest_only_since.is_some_and(|since| since < end)
+            };
+            for row in rows.iter().filter(removed) {
                 order.tolerate(checker.missing_before(row).await?);
             }
         }

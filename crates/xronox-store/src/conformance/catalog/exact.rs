@@ -61,12 +61,14 @@ async fn source(subject: &dyn Subject) -> Bench {
     bench.one(bench.prune("r0", &[0])).await;
     bench.done(bench.create("few", &json!({"n": 1}))).await;
     bench.done(bench.update("few", &json!({"n": 2}))).await;
-    bench
-        .done(Append {
-            newest_only: true,
-            ..bench.update("few", &json!({"n": 3}))
-        })
-        .await;
+    for n in [3, 2, 3, 3] {
+        bench
+            .done(Append {
+                newest_only: true,
+                ..bench.update("few", &json!({ "n": n }))
+            })
+            .await;
+    }
     bench.done(bench.update("few", &json!({"n": 4}))).await;
     bench
 }
@@ -132,6 +134,69 @@ pub async fn a_collection_can_be_copied(subject: &dyn Subject) {
         refuses(&copy, &rows[rows.len() - 1..], "taken already").await;
     }
     assert!(source.catalog.names_key("k").await.unwrap());
+}
+
+/// A copy that is brought up to date loses what the first one has lost since.
+pub async fn a_copy_follows_versions_that_are_not_kept(subject: &dyn Subject) {
+    let source = Bench::open(subject).await;
+    source.index(IndexSpec::field(path("n"))).await;
+    let mut copies = Vec::new();
+    let kinds = [false, true, true, true, false, true, true, true, true];
+    for (n, newest_only) in (0..).zip(kinds) {
+        let copy = source.other(&format!("copy{n}"));
+        copy.index(IndexSpec::field(path("n"))).await;
+        copies.push(copy);
+        let document = json!({ "n": n / 2 % 2 });
+        let append = match n {
+            0 => source.create("a", &document),
+            _ => source.update("a", &document),
+        };
+        source
+            .done(Append {
+                newest_only,
+                ..append
+            })
+            .await;
+        // Each copy is brought up to date as often as it can be.
+        let rows = source.rows().await;
+        for copy in &copies {
+            let there = copy.catalog.newest(&copy.name).await.unwrap();
+            let new = rows
+                .iter()
+                .filter(|row| there.as_ref().is_none_or(|there| row.cv > there.cv));
+            let new: Vec<VersionRow> = new.cloned().collect();
+            take(copy, &new).await.unwrap();
+            assert_eq!(copy.rows().await, rows);
+            assert_eq!(
+                copy.catalog.check(&copy.name).await.unwrap(),
+                Vec::<String>::new()
+            );
+        }
+    }
+    // And one that misses many.
+    let late = source.other("late");
+    late.index(IndexSpec::field(path("n"))).await;
+    let early = source.rows().await;
+    take(&late, &early).await.unwrap();
+    for n in 0..3 {
+        source
+            .done(Append {
+                newest_only: true,
+                ..source.update("a", &json!({ "n": n }))
+            })
+            .await;
+    }
+    let rows = source.rows().await;
+    assert_eq!(rows.len(), early.len());
+    take(&late, &rows[rows.len() - 1..]).await.unwrap();
+    assert_eq!(late.rows().await, rows);
+    for cut in 0..=rows.last().unwrap().cv {
+        let find = Find {
+            cut: Some(cut),
+            ..along(by_n())
+        };
+        assert_eq!(late.walk(&find).await, source.walk(&find).await, "{find:?}");
+    }
 }
 
 /// A purge that comes with the rows removes what was copied before it.

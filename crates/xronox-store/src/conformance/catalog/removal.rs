@@ -1,13 +1,15 @@
 //! What takes versions away, and the bodies that nobody names any more.
 
 use serde_json::json;
-use xronox_model::{Body, IndexKeys, IndexSpec, Lineage, Location, Op, SystemFields};
+use xronox_model::{
+    Body, IndexKeys, IndexSpec, KeyRange, Lineage, Location, Op, OrderedKey, SystemFields,
+};
 
 use super::{
     Subject,
     bench::{Bench, along, body, id, object, path, refusal, released, request, stored, user},
 };
-use crate::{Access, Append, CollectionSize, Mutation, Outcome, Purge, Refusal, Which};
+use crate::{Access, Append, CollectionSize, Find, Mutation, Outcome, Purge, Refusal, Which};
 
 fn at(bench: &Bench, key: &str, append: Append) -> Append {
     // The document is told from others by its key.
@@ -161,7 +163,9 @@ pub async fn a_purged_id_is_born_again(subject: &dyn Subject) {
         .iter()
         .map(|row| (row.ov, row.op))
         .collect();
-    assert_eq!(history, [(1, Op::Purge), (4, Op::Purge), (6, Op::Update)]);
+    let purges = [(1, Op::Purge), (4, Op::Purge)];
+    assert_eq!(history[..2], purges);
+    assert_eq!(history[2..], [(5, Op::Create), (6, Op::Update)]);
     bench.one(bench.prune("a", &[1, 4])).await;
     let rows = bench.history("a").await;
     assert!(rows.iter().all(|row| row.pruned.is_none()));
@@ -278,13 +282,10 @@ pub async fn the_newest_version_is_not_pruned(subject: &dyn Subject) {
     assert_eq!(bench.refused(bench.prune("a", &[2])).await, Refusal::Newest);
 }
 
-/// Only the newest version is kept if that is asked for.
+/// Only the newest version is kept if that is asked for, with a stub for all
+/// before it.
 pub async fn only_the_newest_version_is_kept(subject: &dyn Subject) {
     let bench = Bench::open(subject).await;
-    let newest_only = |append: Append| Append {
-        newest_only: true,
-        ..append
-    };
     bench
         .done(newest_only(at(&bench, "k0", bench.create("a", &json!({})))))
         .await;
@@ -304,21 +305,166 @@ pub async fn only_the_newest_version_is_kept(subject: &dyn Subject) {
     let row = bench.head("a").await.unwrap();
     assert_eq!((row.ov, row.op), (2, Op::Delete));
     assert_eq!(row.body.as_ref().unwrap().location, object("k1"));
-    assert_eq!(bench.history("a").await, [row]);
-    assert_eq!(bench.version("a", Which::AsOf(2)).await, None);
+    let history = bench.history("a").await;
+    let stub = history[0].clone();
+    assert_eq!(history[1..], [row]);
+    assert_eq!((stub.ov, stub.cv, stub.to_cv), (0, 0, Some(3)));
+    assert!(stub.pruned.is_some() && stub.body.is_none());
+    for cut in 0..3 {
+        let then = bench.version("a", Which::AsOf(cut)).await;
+        assert_eq!(then, Some(stub.clone()));
+        assert_eq!(stubs(&bench, cut).await, 1, "at {cut}");
+    }
+    assert_eq!(bench.version("a", Which::Ov(1)).await, None);
     assert_eq!(bench.history("b").await.len(), 1);
     let size = bench.catalog.size(&bench.name).await.unwrap();
-    assert_eq!((size.versions, size.live, size.deleted), (2, 1, 1));
-    // Older versions go when the first such write comes.
-    for n in 0..3 {
-        bench.done(bench.update("b", &json!({ "n": n }))).await;
-    }
-    bench.done(newest_only(bench.update("b", &json!({})))).await;
-    assert_eq!(bench.history("b").await.len(), 1);
+    assert_eq!((size.versions, size.live, size.deleted), (3, 1, 1));
     assert_eq!(
         bench.catalog.check(&bench.name).await.unwrap(),
         Vec::<String>::new()
     );
+}
+
+fn newest_only(append: Append) -> Append {
+    Append {
+        newest_only: true,
+        ..append
+    }
+}
+
+async fn stubs(bench: &Bench, cut: u64) -> u64 {
+    bench.catalog.stubs_at(&bench.name, cut).await.unwrap()
+}
+
+/// What was to be kept stays, whatever is written after it: a version takes
+/// the place of the one before it only if both are to be kept no longer than
+/// they are the newest.
+pub async fn what_was_kept_stays(subject: &dyn Subject) {
+    let bench = Bench::open(subject).await;
+    bench.index(IndexSpec::field(path("n"))).await;
+    // Each writes `n` as its `ov` modulo 3, so keys come, stay and go.
+    let kinds = [
+        false, false, true, true, true, true, false, true, false, true, true, false,
+    ];
+    for (ov, passing) in (0_u64..).zip(kinds) {
+        let document = json!({ "n": ov % 3 / 2, "at": format!("k{ov}") });
+        let append = match ov {
+            0 => bench.create("a", &document),
+            _ => bench.update("a", &document),
+        };
+        let append = Append {
+            body: stored(&document, &format!("k{ov}")),
+            ..append
+        };
+        let append = if passing { newest_only(append) } else { append };
+        let done = bench.done(append).await;
+        let released: Vec<_> = match ov {
+            3..=5 | 10 => vec![object(&format!("k{}", ov - 1))],
+            _ => vec![],
+        };
+        assert_eq!(done.released, released, "version {ov}");
+        assert_eq!((done.ov, done.cv), (ov, ov));
+    }
+    let history = bench.history("a").await;
+    let shown: Vec<_> = history
+        .iter()
+        .map(|row| (row.ov, row.to_cv, row.pruned.is_some()))
+        .collect();
+    let kept = |ov| (ov, Some(ov + 1), false);
+    assert_eq!(
+        shown,
+        [
+            kept(0),
+            kept(1),
+            (2, Some(5), true),
+            kept(5),
+            kept(6),
+            kept(7),
+            kept(8),
+            (9, Some(10), true),
+            kept(10),
+            (11, None, false),
+        ]
+    );
+    let mut next = 12;
+    for cut in 0..next {
+        let row = history
+            .iter()
+            .rev()
+            .find(|row| row.cv <= cut)
+            .unwrap()
+            .clone();
+        let gone = row.pruned.is_some();
+        assert_eq!(stubs(&bench, cut).await, u64::from(gone), "at {cut}");
+        let then = bench.version("a", Which::AsOf(cut)).await.unwrap();
+        assert_eq!(then, row, "at {cut}");
+        for n in 0..2 {
+            let found = Find {
+                cut: Some(cut),
+                ..along(Access::Field {
+                    field: path("n"),
+                    ranges: vec![exactly(n)],
+                })
+            };
+            let there = !gone && row.ov % 3 / 2 == n;
+            assert_eq!(bench.ids(&found).await.len(), usize::from(there), "{cut}");
+        }
+    }
+    // An object that a kept version names is not released.
+    for ov in [1, 8] {
+        let back = bench.done(newest_only(bench.restore("a", ov))).await;
+        assert_eq!((back.ov, back.released), (next, vec![]));
+        next += 1;
+    }
+    for ov in [2, 3, 4, 9, 12] {
+        let refused = bench.refused(bench.restore("a", ov)).await;
+        assert_eq!(refused, Refusal::Pruned, "version {ov}");
+    }
+    // All within one batch.
+    let batch = vec![
+        newest_only(at(&bench, "b0", bench.create("b", &json!({})))).into(),
+        newest_only(at(&bench, "b1", bench.update("b", &json!({})))).into(),
+        newest_only(at(&bench, "b2", bench.update("b", &json!({})))).into(),
+        at(&bench, "b3", bench.update("b", &json!({}))).into(),
+        newest_only(at(&bench, "b4", bench.update("b", &json!({})))).into(),
+        newest_only(at(&bench, "b5", bench.update("b", &json!({})))).into(),
+    ];
+    let outcomes = bench.commit(batch).await;
+    for (n, gone) in [vec![], vec!["b0"], vec!["b1"], vec![], vec![], vec!["b4"]]
+        .into_iter()
+        .enumerate()
+    {
+        let gone: Vec<_> = gone.into_iter().map(object).collect();
+        assert_eq!(released(&outcomes[n]), gone, "mutation {n}");
+    }
+    let history = bench.history("b").await;
+    let ends: Vec<_> = history
+        .iter()
+        .map(|row| (row.ov, row.to_cv.map(|to| to - next), row.pruned.is_some()))
+        .collect();
+    assert_eq!(
+        ends,
+        [
+            (0, Some(2), true),
+            (2, Some(3), false),
+            (3, Some(4), false),
+            (4, Some(5), true),
+            (5, None, false),
+        ]
+    );
+    assert_eq!(
+        bench.catalog.check(&bench.name).await.unwrap(),
+        Vec::<String>::new()
+    );
+    let mut gone = bench.done(bench.purge("b")).await.released;
+    gone.sort_by_key(|location| format!("{location:?}"));
+    assert_eq!(gone, [object("b2"), object("b3"), object("b5")]);
+    assert_eq!(bench.history("b").await.len(), 1);
+}
+
+fn exactly(n: u64) -> KeyRange {
+    let key = OrderedKey::of(&n.into());
+    KeyRange::point(key)
 }
 
 /// Bodies are released once no row of their record names them.

@@ -109,6 +109,7 @@ pub async fn a_repetition_releases_nothing(subject: &dyn Subject) {
     bench
         .done(Append {
             body: stored(&json!({}), "k0"),
+            newest_only: true,
             ..bench.create("a", &json!({}))
         })
         .await;

@@ -184,6 +184,7 @@ pub async fn a_row_tells_all(subject: &dyn Subject) {
         prev_hash: None,
         keys: xronox_model::IndexKeys::default(),
         pruned: None,
+        newest_only_since: None,
     };
     assert_eq!(bench.head("a").await, Some(expected.clone()));
 

@@ -75,9 +75,8 @@ pub enum Rule {
     /// The head of a record is its newest version, the only open one.
     HeadNotNewest,
     /// The versions of a record have consecutive `ov`, from 0 on. Lawfully
-    /// missing are those before a PURGE and, where versioning is off, those
-    /// before the newest. (A collection that had versioning off only for a
-    /// while keeps such gaps, and they are reported.)
+    /// missing are those before a PURGE, and those that were replaced while
+    /// versioning was off, behind the mark that they left.
     OvGap,
     /// The versions of a collection have consecutive `cv`, from 0 on. As many
     /// may be missing as records lack versions.

@@ -124,8 +124,10 @@ impl<'a> Checker<'a> {
                 1,
             )
             .await?;
-        let purged = later.first().is_some_and(|later| later.op == Op::Purge);
-        Ok(purged || !self.shared.rules.versioning)
+        let since = |later: &VersionRow| later.newest_only_since;
+        Ok(later.first().is_some_and(|later| {
+            later.op == Op::Purge || since(later).is_some_and(|since| since < row.cv)
+        }))
     }
 
     async fn look(&self, row: &VersionRow, indexes: &Indexes) -> Result<Checked, Error> {
@@ -173,10 +175,13 @@ impl<'a> Checker<'a> {
         };
         checked.missing = missing(previous.as_ref(), row);
         let gap = checked.missing > 0;
-        let alone = previous
+        let purged = previous
             .as_ref()
             .is_none_or(|previous| previous.op == Op::Purge);
-        if gap && !(alone && (row.op == Op::Purge || !self.shared.rules.versioning)) {
+        let stub = previous
+            .as_ref()
+            .is_some_and(|previous| previous.stands_for_those_before(row));
+        if gap && !stub && !(purged && row.op == Op::Purge) {
             let count = checked.missing;
             let message = match count {
                 1 => format!("version {} is missing", row.ov - 1),
@@ -193,7 +198,7 @@ impl<'a> Checker<'a> {
         };
         let follows = match previous.to_cv {
             // What a purge leaves was followed by something that is gone too.
-            Some(to_cv) if gap => previous.cv < to_cv && to_cv <= row.cv,
+            Some(to_cv) if gap && !stub => previous.cv < to_cv && to_cv <= row.cv,
             to_cv => previous.cv < row.cv && to_cv == Some(row.cv),
         };
         if !follows {

@@ -286,6 +286,9 @@ fn check_invariants(rows: &[VersionRow], told: &str) {
                     row.cv
                 );
             }
+        } else if before.stands_for_those_before(row) {
+            assert_eq!(before.to_cv, Some(row.cv), "{told}: end of {}", before.cv);
+            assert!(row.ov > before.ov, "{told}: ov of {}", row.cv);
         } else {
             assert_eq!(before.op, Op::Purge, "{told}: gap before {}", row.cv);
             assert!(

@@ -201,7 +201,10 @@ impl Planner {
             idempotency: None,
             group: None,
             skip_unchanged: rng.random_ratio(2, 5),
-            newest_only: rng.random_ratio(1, 20),
+            newest_only: match head.and_then(|head| head.newest_only_since) {
+                Some(_) => rng.random_ratio(2, 3),
+                None => rng.random_ratio(1, 8),
+            },
         }
     }
 
