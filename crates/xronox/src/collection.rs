@@ -6,7 +6,7 @@ use xronox_model::{CollectionName, IndexSpec};
 use xronox_store::Space;
 
 use crate::{
-    engine::{committer::Committer, indexes::IndexState, turns::Turns},
+    engine::{committer::Committer, indexes::IndexState, scope::Scope, turns::Turns},
     error::Doing,
     storage::Storage,
 };
@@ -21,6 +21,7 @@ const INLINE_MAX: u64 = 65_536;
 #[derive(Debug, Clone)]
 pub struct Collection {
     pub(crate) shared: Arc<Shared>,
+    pub(crate) scope: Scope,
 }
 
 /// What all handles of a collection share.

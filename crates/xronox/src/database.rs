@@ -5,7 +5,9 @@ use std::{collections::HashMap, sync::Arc};
 use parking_lot::Mutex;
 use xronox_model::CollectionName;
 
-use crate::{Collection, Error, collection::Shared, storage::Storage};
+use crate::{
+    Collection, Error, IntoDocument, collection::Shared, engine::scope::Scope, storage::Storage,
+};
 
 /// So many collections are kept ready for their next use; beyond that, those
 /// that nobody uses are let go.
@@ -18,6 +20,7 @@ const MAX_READY: usize = 256;
 #[derive(Debug, Clone)]
 pub struct Database {
     pub(crate) storage: Arc<Storage>,
+    pub(crate) scope: Scope,
     /// The collections in use, each shared by all its handles.
     ready: Arc<Mutex<HashMap<CollectionName, Arc<Shared>>>>,
 }
@@ -26,6 +29,7 @@ impl Database {
     pub(crate) fn new(storage: Arc<Storage>) -> Self {
         Self {
             storage,
+            scope: Scope::default(),
             ready: Arc::default(),
         }
     }
@@ -45,16 +49,17 @@ impl Database {
         let name: CollectionName = name.parse()?;
         self.storage.open()?;
         let mut ready = self.ready.lock();
+        let scope = self.scope.clone();
         if let Some(shared) = ready.get(&name) {
             let shared = Arc::clone(shared);
-            return Ok(Collection { shared });
+            return Ok(Collection { shared, scope });
         }
         if ready.len() >= MAX_READY {
             ready.retain(|_, shared| Arc::strong_count(shared) > 1);
         }
         let shared = self.storage.shared(&name);
         ready.insert(name, Arc::clone(&shared));
-        Ok(Collection { shared })
+        Ok(Collection { shared, scope })
     }
 
     /// The names of the collections that have been written to.
@@ -64,5 +69,19 @@ impl Database {
     /// [`Unavailable`](crate::ErrorKind::Unavailable), [`Closed`](crate::ErrorKind::Closed).
     pub async fn collections(&self) -> Result<Vec<CollectionName>, Error> {
         Ok(self.storage.catalog.collections().await?)
+    }
+
+    /// This database, but in each collection for the records that match a
+    /// filter: see [`Collection::scoped`]. What concerns the whole database
+    /// (`verify`, `gc`, `copy_to`) is [`Forbidden`](crate::ErrorKind::Forbidden).
+    ///
+    /// # Errors
+    ///
+    /// As [`Collection::scoped`].
+    pub fn scoped(&self, filter: impl IntoDocument) -> Result<Self, Error> {
+        Ok(Self {
+            scope: self.scope.narrowed(filter)?,
+            ..self.clone()
+        })
     }
 }

@@ -16,6 +16,7 @@ pub(crate) mod read;
 pub(crate) mod record;
 pub(crate) mod restore;
 pub(crate) mod room;
+pub(crate) mod scope;
 pub(crate) mod size;
 pub(crate) mod turns;
 pub(crate) mod verify;

@@ -6,7 +6,11 @@ use serde::Serialize;
 use serde_json::Value;
 use xronox_model::{Direction, Op, Path, RecordId, changed_paths};
 
-use crate::{Collection, Error, IntoId, Version, collection::Shared, engine::read::not_found};
+use crate::{
+    Collection, Error, ErrorKind, IntoId, Version,
+    collection::Shared,
+    engine::{read::not_found, scope::Scope},
+};
 
 /// Rows of history read at once.
 const STRETCH: usize = 500;
@@ -35,24 +39,23 @@ impl Collection {
     /// [`NotFound`](crate::ErrorKind::NotFound) if there is no such record or
     /// it is deleted.
     pub async fn blame(&self, id: impl IntoId) -> Result<Vec<Blame>, Error> {
-        let shared = &self.shared;
+        let Self { shared, scope } = self;
         let id = id
             .into_id()
             .map_err(|e| e.during(&shared.doing("blame", None)))?;
-        shared
-            .blame(&id)
+        Box::pin(shared.blame(scope, &id))
             .await
             .map_err(|e| e.during(&shared.doing("blame", Some(&id))))
     }
 }
 
 impl Shared {
-    async fn blame(&self, id: &RecordId) -> Result<Vec<Blame>, Error> {
-        let head = self
-            .newest(id)
-            .await?
-            .filter(xronox_model::VersionRow::live);
-        let last = head.ok_or_else(not_found)?.ov;
+    async fn blame(&self, scope: &Scope, id: &RecordId) -> Result<Vec<Blame>, Error> {
+        let head = self.newest_in(scope, id).await?;
+        if !head.live() {
+            return Err(not_found());
+        }
+        let last = head.ov;
         let mut set: BTreeMap<Path, Version> = BTreeMap::new();
         let mut document = Value::Object(serde_json::Map::new());
         let mut from = 0;
@@ -76,7 +79,16 @@ impl Shared {
                 if row.body.is_none() {
                     continue;
                 }
-                let next = self.document_of(id, row.ov).await?;
+                let next = match self.document_of(scope, id, row.ov).await {
+                    Ok(next) => next,
+                    // It is beyond the scope.
+                    Err(error)
+                        if !scope.is_everything() && *error.kind() == ErrorKind::NotFound =>
+                    {
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                };
                 let version = Version::of(row);
                 for path in changed_paths(&document, &next) {
                     set.insert(path, version.clone());

@@ -17,6 +17,7 @@ use crate::{
         prepare::{Canonical, Prepared, canonical, unique_keys},
         read::not_found,
         record::parse,
+        scope::Scope,
         turns::Expected,
     },
     storage::Storage,
@@ -35,6 +36,8 @@ pub(crate) struct Draft<'a> {
     pub(crate) change: SystemChange,
     pub(crate) idempotency: Option<IdempotencyKey>,
     pub(crate) skip_unchanged: bool,
+    /// What the record has to be in, before and after.
+    pub(crate) scope: &'a Scope,
 }
 
 /// What to do with the answer to a submitted write.
@@ -84,12 +87,14 @@ impl Shared {
         Mutation::Append(self.append(draft, attempt, NewBody::Given(body), Some(keys), unique))
     }
 
-    /// Writes a document that does not depend on the current one.
+    /// Writes a document that does not depend on the current one, which
+    /// the scope has if it has the record.
     pub(crate) async fn write_whole(
         &self,
         draft: &Draft<'_>,
         document: &Canonical,
     ) -> Result<Written, Error> {
+        draft.scope.check(draft.id, &document.document)?;
         for _ in 0..MAX_TRIES {
             let indexes = self.indexes().await?;
             let attempt = Storage::new_attempt();
@@ -122,6 +127,13 @@ impl Shared {
             let has_unique = indexes.list.iter().any(|index| index.spec.unique);
             let needs_unique = has_unique && draft.op != Op::Delete;
             let (mut keys, mut unique, mut expect) = (None, Vec::new(), draft.expect);
+            if !draft.scope.is_everything() {
+                let newest = self.newest_in(draft.scope, draft.id).await?;
+                expect.attempt = Some(newest.attempt);
+                if let NewBody::OfVersion(ov) = body {
+                    self.document_of(draft.scope, draft.id, ov).await?;
+                }
+            }
             if with_keys || needs_unique {
                 let source = self.source(draft.id, &body).await?;
                 let document = parse(self.load(source.clone()).await?.bytes().map_or(&[], |b| b))?;
@@ -129,7 +141,7 @@ impl Shared {
                 if needs_unique && !source.system.deleted() {
                     unique = unique_keys(&document, &indexes)?;
                 }
-                if matches!(body, NewBody::OfNewest) {
+                if matches!(body, NewBody::OfNewest) && expect.attempt.is_none() {
                     // These keys are good for that version only.
                     expect.attempt = Some(source.attempt);
                 }
@@ -227,9 +239,14 @@ impl Shared {
         for _ in 0..MAX_TRIES {
             let mut turn = standing.turn().await;
             let changed = |expected: &Expected| {
+                if !draft.scope.admits(draft.id, &expected.document) {
+                    return Err(not_found());
+                }
                 let mut document = expected.document.clone();
                 change(&mut document)?;
-                canonical(document, self.rules.max_bytes)
+                let changed = canonical(document, self.rules.max_bytes)?;
+                draft.scope.check(draft.id, &changed.document)?;
+                Ok(changed)
             };
             // A caller who names a version means a committed one, and only of
             // such a one it is sure that it cannot be changed like this.
@@ -309,15 +326,21 @@ impl Shared {
     /// Removes a record for good, then the bodies that only it named.
     pub(crate) async fn purge(
         &self,
+        scope: &Scope,
         id: &RecordId,
         expect_ov: Option<u64>,
         attribution: &Attribution,
     ) -> Result<Written, Error> {
         for _ in 0..MAX_TRIES {
+            let judged = if scope.is_everything() {
+                None
+            } else {
+                Some(self.newest_in(scope, id).await?.ov)
+            };
             let indexes = self.indexes().await?;
             let purge = Purge {
                 id: id.clone(),
-                expect_ov,
+                expect_ov: expect_ov.or(judged),
                 attempt: Storage::new_attempt(),
                 actor: attribution.actor.clone(),
                 on_behalf_of: attribution.on_behalf_of.clone(),
@@ -327,8 +350,15 @@ impl Shared {
             let committer = self.committer();
             let mutations = vec![Mutation::Purge(purge)];
             let pending = committer.submit(indexes.epoch, mutations, None).await?;
-            if let Step::Done(written) = self.settle(pending, id).await? {
-                return Ok(written);
+            match self.settle(pending, id).await {
+                Ok(Step::Done(written)) => return Ok(written),
+                Ok(Step::Again(_)) => {}
+                // Not the one that was judged is the newest any more.
+                Err(error)
+                    if judged.is_some()
+                        && expect_ov.is_none()
+                        && matches!(error.kind(), ErrorKind::Conflict { .. }) => {}
+                Err(error) => return Err(error),
             }
         }
         Err(contended())

@@ -39,7 +39,7 @@ const AHEAD: usize = 16;
 #[derive(Debug)]
 #[must_use = "nothing is collected until it is awaited"]
 pub struct Gc<'a> {
-    database: &'a Arc<Storage>,
+    database: &'a Database,
     dry_run: bool,
     grace: Duration,
     progress: Listener<'a>,
@@ -122,7 +122,7 @@ impl Database {
     pub fn gc(&self) -> Gc<'_> {
         let days = u64::from(self.storage.settings.payloads.gc_grace_days);
         Gc {
-            database: &self.storage,
+            database: self,
             dry_run: false,
             grace: Duration::from_secs(days * 24 * 60 * 60),
             progress: Listener::default(),
@@ -168,7 +168,8 @@ impl<'a> IntoFuture for Gc<'a> {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let database = self.database;
+            self.database.whole()?;
+            let database = &self.database.storage;
             let mut report = GcReport {
                 dry_run: self.dry_run,
                 ..GcReport::default()

@@ -9,7 +9,10 @@ use xronox_model::{
 };
 use xronox_store::Bodies;
 
-use crate::{Collection, Error, IntoId, engine::read::not_found};
+use crate::{
+    Collection, Error, IntoId,
+    engine::{read::not_found, scope::Scope},
+};
 
 /// The largest page of versions.
 const MAX_PAGE: usize = 1000;
@@ -137,17 +140,22 @@ impl Collection {
     /// [`NotFound`](crate::ErrorKind::NotFound) if there is no such version,
     /// [`Pruned`](crate::ErrorKind::Pruned) if retention removed one.
     pub async fn diff(&self, id: impl IntoId, from: u64, to: u64) -> Result<Vec<PatchOp>, Error> {
-        let shared = &self.shared;
+        let Self { shared, scope } = self;
         let id = id
             .into_id()
             .map_err(|e| e.during(&shared.doing("diff", None)))?;
         let read = async {
-            let from = shared.document_of(&id, from).await?;
-            let to = shared.document_of(&id, to).await?;
+            let from = shared.document_of(scope, &id, from).await?;
+            let to = shared.document_of(scope, &id, to).await?;
             Ok(diff(&from, &to))
         };
-        read.await
-            .map_err(|e: Error| e.during(&shared.doing("diff", Some(&id))))
+        match read.await {
+            Ok(operations) => Ok(operations),
+            Err(error) => {
+                let error = shared.veiled(scope, &id, error).await;
+                Err(error.during(&shared.doing("diff", Some(&id))))
+            }
+        }
     }
 }
 
@@ -155,6 +163,7 @@ impl crate::collection::Shared {
     /// The document of one version.
     pub(crate) async fn document_of(
         &self,
+        scope: &Scope,
         id: &RecordId,
         ov: u64,
     ) -> Result<serde_json::Value, Error> {
@@ -162,7 +171,7 @@ impl crate::collection::Shared {
         if row.op == Op::Purge {
             return Err(not_found());
         }
-        self.load(row).await?.whole()
+        scope.see(self.load(row).await?)?.whole()
     }
 }
 
@@ -192,24 +201,33 @@ impl<'a> IntoFuture for History<'a> {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let shared = &self.collection.shared;
+            let Collection { shared, scope } = self.collection;
             let id = self
                 .id
                 .map_err(|e| e.during(&shared.doing("history", None)))?;
             let catalog = &shared.database.catalog;
             let read = async {
-                let rows = catalog
-                    .history(&shared.name, &id, self.from, self.direction, self.limit)
-                    .await?;
-                if rows.is_empty()
-                    && catalog
-                        .head(&shared.name, &id, Bodies::Omit)
-                        .await?
-                        .is_none()
-                {
+                let (mut found, mut from) = (Vec::new(), self.from);
+                loop {
+                    let rows = catalog
+                        .history(&shared.name, &id, from, self.direction, self.limit)
+                        .await?;
+                    let full = rows.len() == self.limit;
+                    let next = rows.last().and_then(|last| match self.direction {
+                        Direction::Ascending => last.ov.checked_add(1),
+                        Direction::Descending => last.ov.checked_sub(1),
+                    });
+                    found.extend(shared.within(scope, rows).await?);
+                    found.truncate(self.limit);
+                    if !full || next.is_none() || found.len() == self.limit {
+                        break;
+                    }
+                    from = next;
+                }
+                if found.is_empty() && !shared.is_in(scope, &id).await? {
                     return Err(not_found());
                 }
-                Ok(rows.into_iter().map(Version::of).collect())
+                Ok(found.into_iter().map(Version::of).collect())
             };
             read.await
                 .map_err(|e: Error| e.during(&shared.doing("history", Some(&id))))
@@ -231,14 +249,28 @@ impl<'a> IntoFuture for Changes<'a> {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let shared = &self.collection.shared;
-            let from = self.after.map_or(0, |after| after.saturating_add(1));
+            let Collection { shared, scope } = self.collection;
+            let mut from = self.after.map_or(0, |after| after.saturating_add(1));
             let catalog = &shared.database.catalog;
-            let rows = catalog
-                .rows(&shared.name, from, self.limit, Bodies::Omit)
-                .await;
-            let rows = rows.map_err(|e| Error::from(e).during(&shared.doing("changes", None)))?;
-            Ok(rows.into_iter().map(Version::of).collect())
+            let read = async {
+                let mut found = Vec::new();
+                loop {
+                    let rows = catalog
+                        .rows(&shared.name, from, self.limit, Bodies::Omit)
+                        .await?;
+                    let last = rows.last().map(|last| last.cv);
+                    let full = rows.len() == self.limit;
+                    found.extend(shared.within(scope, rows).await?);
+                    found.truncate(self.limit);
+                    match last {
+                        Some(last) if full && found.len() < self.limit => from = last + 1,
+                        _ => break,
+                    }
+                }
+                Ok(found.into_iter().map(Version::of).collect())
+            };
+            read.await
+                .map_err(|e: Error| e.during(&shared.doing("changes", None)))
         })
     }
 }

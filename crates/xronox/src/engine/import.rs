@@ -22,6 +22,7 @@ use crate::{
         committer::{MAX_BATCH_BYTES, Pending},
         draft::{Draft, contended, refused},
         prepare::{Canonical, canonical},
+        scope::Scope,
     },
     storage::Storage,
 };
@@ -184,7 +185,7 @@ impl<'a> Import<'a> {
     /// a key already, [`Invalid`](ErrorKind::Invalid) if the key is `_id` and
     /// the ids come from another field, [`Unavailable`](ErrorKind::Unavailable).
     pub async fn start(mut self) -> Result<Importer<'a>, Error> {
-        let shared = &self.collection.shared;
+        let shared = self.collection.whole("import")?;
         if let Some(error) = self.broken.take() {
             return Err(error.during(&shared.doing("import", None)));
         }
@@ -678,6 +679,7 @@ impl Shared {
             },
             idempotency: None,
             skip_unchanged: true,
+            scope: Scope::EVERYTHING,
         };
         let attempt = Storage::new_attempt();
         let prepared = self
@@ -694,8 +696,7 @@ impl<'a> IntoFuture for CreateMany<'a> {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let collection = self.collection;
-            let shared = &collection.shared;
+            let Collection { shared, scope } = self.collection;
             let doing = shared.doing("create_many", None);
             if let Some(error) = self.broken {
                 return Err(error.during(&doing));
@@ -740,7 +741,7 @@ impl<'a> IntoFuture for CreateMany<'a> {
                     some.push(document);
                 }
                 let mut prepared = stream::iter(some)
-                    .map(|document| shared.prepare_new(document, attribution, indexes))
+                    .map(|document| shared.prepare_new(scope, document, attribution, indexes))
                     .buffered(AHEAD);
                 while let Some(prepared) = prepared.next().await {
                     let at = results.len();
@@ -767,7 +768,8 @@ impl<'a> IntoFuture for CreateMany<'a> {
                     }
                 }
             }
-            let named = |result: Result<_, Error>| result.map_err(|e| e.during(&doing));
+            let named =
+                |result: Result<_, Error>| result.map_err(|e| scope.anonymous(e).during(&doing));
             Ok(results.into_iter().map(named).collect())
         })
     }
@@ -776,6 +778,7 @@ impl<'a> IntoFuture for CreateMany<'a> {
 impl Shared {
     async fn prepare_new(
         &self,
+        scope: &Scope,
         document: Result<Canonical, Error>,
         attribution: &Attribution,
         indexes: &Indexes,
@@ -787,6 +790,7 @@ impl Shared {
             imported: None,
         };
         let id = self.database.new_id();
+        scope.check(&id, &item.document.document)?;
         let (mutation, put_at) = self
             .bulk_mutation(attribution, &item, &id, false, indexes)
             .await?;

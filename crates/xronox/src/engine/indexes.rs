@@ -217,7 +217,7 @@ impl Collection {
     /// [`Unavailable`](crate::ErrorKind::Unavailable),
     /// [`Closed`](crate::ErrorKind::Closed).
     pub async fn indexes(&self) -> Result<Vec<IndexInfo>, Error> {
-        let shared = &self.shared;
+        let shared = self.whole("indexes")?;
         let indexes = shared.database.catalog.indexes(&shared.name).await;
         let indexes = indexes.map_err(|e| Error::from(e).during(&shared.doing("indexes", None)))?;
         let described = |index: Index| IndexInfo {
@@ -245,7 +245,7 @@ impl<'a> IntoFuture for EnsureIndex<'a> {
 
     fn into_future(mut self) -> Self::IntoFuture {
         Box::pin(async move {
-            let shared = &self.collection.shared;
+            let shared = self.collection.whole(self.what)?;
             let made = async {
                 let spec = self.spec?;
                 shared.make_index(&spec, &mut self.progress).await

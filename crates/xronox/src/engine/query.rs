@@ -133,11 +133,14 @@ impl Collection {
         let mut query = Query {
             collection: self,
             what,
-            request: Request::default(),
+            request: Request {
+                scope: self.scope.clone(),
+                ..Request::default()
+            },
             broken: None,
         };
         match filter_of(filter) {
-            Ok(filter) => query.request.filter = filter,
+            Ok(filter) => query.request.filter = self.scope.and(filter),
             Err(error) => query.broken = Some(error),
         }
         query
@@ -145,7 +148,7 @@ impl Collection {
 }
 
 /// Reads a filter, in its envelope or without.
-fn filter_of(filter: impl IntoDocument) -> Result<Filter, Error> {
+pub(crate) fn filter_of(filter: impl IntoDocument) -> Result<Filter, Error> {
     let given = filter.into_document()?;
     let bare = match &given {
         Value::Object(fields) if fields.len() == 1 => {

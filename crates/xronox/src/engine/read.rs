@@ -109,7 +109,8 @@ impl Collection {
                 out.push(None);
                 continue;
             };
-            out.push(match self.shared.load(row).await {
+            let record = self.shared.load(row).await;
+            out.push(match record.and_then(|record| self.scope.see(record)) {
                 Ok(record) => Some(record),
                 Err(error) if *error.kind() == ErrorKind::NotFound => None,
                 Err(error) => return Err(error.during(&doing)),
@@ -139,7 +140,7 @@ impl<'a> IntoFuture for Get<'a> {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let shared = &self.collection.shared;
+            let Collection { shared, scope } = self.collection;
             let id = self
                 .id
                 .map_err(|e| e.during(&shared.doing(self.what, None)))?;
@@ -150,9 +151,13 @@ impl<'a> IntoFuture for Get<'a> {
                 if row.op == Op::Purge || (row.system.deleted() && !self.include_deleted) {
                     return Err(not_found());
                 }
-                shared.load(row).await?.project(&self.projection)
+                let record = scope.see(shared.load(row).await?)?;
+                record.project(&self.projection)
             };
-            read.await.map_err(|e| e.during(&doing))
+            match read.await {
+                Ok(record) => Ok(record),
+                Err(error) => Err(shared.veiled(scope, &id, error).await.during(&doing)),
+            }
         })
     }
 }

@@ -111,7 +111,7 @@ impl<'a> IntoFuture for RestoreObject<'a> {
     fn into_future(self) -> Self::IntoFuture {
         const WHAT: &str = "restore_object";
         Box::pin(async move {
-            let shared = &self.collection.shared;
+            let Collection { shared, scope } = self.collection;
             let id = self.id.map_err(|e| e.during(&shared.doing(WHAT, None)))?;
             let write = async {
                 if let Some(error) = self.broken {
@@ -131,14 +131,19 @@ impl<'a> IntoFuture for RestoreObject<'a> {
                     change: SystemChange::default(),
                     idempotency: None,
                     skip_unchanged: true,
+                    scope,
                 };
                 shared
                     .write_named(&draft, NewBody::OfVersion(source.ov))
                     .await
             };
-            write
-                .await
-                .map_err(|e| e.during(&shared.doing(WHAT, Some(&id))))
+            match Box::pin(write).await {
+                Ok(written) => Ok(written),
+                Err(error) => {
+                    let error = shared.veiled(scope, &id, error).await;
+                    Err(error.during(&shared.doing(WHAT, Some(&id))))
+                }
+            }
         })
     }
 }

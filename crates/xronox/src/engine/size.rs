@@ -39,7 +39,7 @@ impl Collection {
     /// [`Unavailable`](crate::ErrorKind::Unavailable),
     /// [`Closed`](crate::ErrorKind::Closed).
     pub async fn size(&self) -> Result<Size, Error> {
-        let shared = &self.shared;
+        let shared = self.whole("size")?;
         let catalog = &shared.database.catalog;
         let read = async {
             let size = catalog.size(&shared.name).await?;

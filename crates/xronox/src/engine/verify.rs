@@ -109,14 +109,18 @@ impl<'a> IntoFuture for Verify<'a> {
         Box::pin(async move {
             let mut report = VerifyReport::default();
             let collections = match self.what {
-                What::One(collection) => vec![collection.clone()],
+                What::One(collection) => {
+                    collection.whole("verify")?;
+                    vec![collection.clone()]
+                }
                 What::All(database) => {
+                    database.whole()?;
                     let names = database.collections().await?;
                     let opened = names.iter().map(|name| database.collection(name.as_str()));
                     opened.collect::<Result<_, _>>()?
                 }
             };
-            for Collection { shared } in &collections {
+            for Collection { shared, .. } in &collections {
                 let walk = Walk {
                     shared,
                     bodies: self.bodies,

@@ -14,6 +14,8 @@ use crate::{
         attribution::{Attribution, attributed},
         draft::{Draft, brief},
         prepare::canonical,
+        read::not_found,
+        scope::Scope,
     },
     storage::forbidden,
 };
@@ -189,14 +191,22 @@ impl Collection {
         attempt: Attempt,
     ) -> Result<Option<Written>, Error> {
         let id = id.into_id()?;
-        let shared = &self.shared;
+        let Self { shared, scope } = self;
         let row = shared
             .database
             .catalog
             .outcome(&shared.name, &id, attempt)
             .await;
-        let row = row.map_err(|e| Error::from(e).during(&shared.doing("outcome", Some(&id))))?;
-        Ok(row.map(|row| Written::of(brief(&row), false)))
+        let judged = async {
+            let Some(row) = row? else { return Ok(None) };
+            // A write of this handle is of a version in its scope.
+            let rows = shared.within(scope, vec![row]).await?;
+            let row = rows.into_iter().next().ok_or_else(not_found)?;
+            Ok(Some(Written::of(brief(&row), false)))
+        };
+        judged
+            .await
+            .map_err(|e: Error| e.during(&shared.doing("outcome", Some(&id))))
     }
 }
 
@@ -284,7 +294,7 @@ impl<'a> IntoFuture for Create<'a> {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let shared = &self.collection.shared;
+            let Collection { shared, scope } = self.collection;
             let named = self.id.is_some();
             let what = if named { "create_with_id" } else { "create" };
             let id = match self.id {
@@ -300,6 +310,7 @@ impl<'a> IntoFuture for Create<'a> {
                 // The lineage as it is given: what the parent hands on may
                 // be gone when the request is repeated.
                 let idempotency = shared.idempotency(
+                    scope,
                     self.idempotency,
                     &json!([
                         what,
@@ -308,7 +319,7 @@ impl<'a> IntoFuture for Create<'a> {
                         &self.lineage
                     ]),
                 )?;
-                let lineage = shared.lineage(self.lineage).await?;
+                let lineage = shared.lineage(scope, self.lineage).await?;
                 let draft = Draft {
                     id: &id,
                     op: Op::Create,
@@ -320,13 +331,18 @@ impl<'a> IntoFuture for Create<'a> {
                     },
                     idempotency,
                     skip_unchanged: false,
+                    scope,
                 };
                 let written = shared.write_whole(&draft, &document).await;
                 shared.or_remembered(&draft, written).await
             };
-            write
-                .await
-                .map_err(|e| e.during(&shared.doing(what, Some(&id))))
+            match write.await {
+                Ok(written) => Ok(written),
+                Err(error) => {
+                    let error = shared.veiled(scope, &id, error).await;
+                    Err(error.during(&shared.doing(what, Some(&id))))
+                }
+            }
         })
     }
 }
@@ -337,7 +353,7 @@ impl<'a> IntoFuture for Change<'a> {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let shared = &self.collection.shared;
+            let Collection { shared, scope } = self.collection;
             let id = self
                 .id
                 .map_err(|e| e.during(&shared.doing(self.what, None)))?;
@@ -352,6 +368,7 @@ impl<'a> IntoFuture for Change<'a> {
                     New::Patched(changes) => Value::Object(changes.clone()),
                 };
                 let idempotency = shared.idempotency(
+                    scope,
                     self.idempotency,
                     &json!([self.what, id.to_string(), self.expected_ov, asked]),
                 )?;
@@ -367,8 +384,17 @@ impl<'a> IntoFuture for Change<'a> {
                     change: SystemChange::default(),
                     idempotency,
                     skip_unchanged: !self.always,
+                    scope,
                 };
                 let written = match new {
+                    New::Whole(document) if !scope.is_everything() => {
+                        // What it goes on from has to be in the scope too.
+                        let replace = |current: &mut Value| {
+                            current.clone_from(&document);
+                            Ok(())
+                        };
+                        shared.write_changed(&draft, &replace).await
+                    }
                     New::Whole(document) => {
                         let document = canonical(document, shared.rules.max_bytes)?;
                         shared.write_whole(&draft, &document).await
@@ -380,9 +406,13 @@ impl<'a> IntoFuture for Change<'a> {
                 };
                 shared.or_remembered(&draft, written).await
             };
-            write
-                .await
-                .map_err(|e| e.during(&shared.doing(self.what, Some(&id))))
+            match write.await {
+                Ok(written) => Ok(written),
+                Err(error) => {
+                    let error = shared.veiled(scope, &id, error).await;
+                    Err(error.during(&shared.doing(self.what, Some(&id))))
+                }
+            }
         })
     }
 }
@@ -393,7 +423,7 @@ impl<'a> IntoFuture for Delete<'a> {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let shared = &self.collection.shared;
+            let Collection { shared, scope } = self.collection;
             let id = self
                 .id
                 .map_err(|e| e.during(&shared.doing("delete", None)))?;
@@ -406,6 +436,7 @@ impl<'a> IntoFuture for Delete<'a> {
                     return Err(forbidden("hard deletes need `hardDeleteEnabled`"));
                 }
                 let idempotency = shared.idempotency(
+                    scope,
                     self.idempotency,
                     &json!(["delete", id.to_string(), self.expected_ov, self.hard]),
                 )?;
@@ -416,7 +447,9 @@ impl<'a> IntoFuture for Delete<'a> {
                             "a hard delete takes no idempotency key: repeating it gives NotFound",
                         ));
                     }
-                    return shared.purge(&id, self.expected_ov, &self.attribution).await;
+                    return shared
+                        .purge(scope, &id, self.expected_ov, &self.attribution)
+                        .await;
                 }
                 let draft = Draft {
                     id: &id,
@@ -430,19 +463,25 @@ impl<'a> IntoFuture for Delete<'a> {
                     change: SystemChange::default(),
                     idempotency,
                     skip_unchanged: false,
+                    scope,
                 };
-                shared.write_named(&draft, NewBody::OfNewest).await
+                let written = shared.write_named(&draft, NewBody::OfNewest).await;
+                shared.or_remembered(&draft, written).await
             };
-            write
-                .await
-                .map_err(|e| e.during(&shared.doing("delete", Some(&id))))
+            match write.await {
+                Ok(written) => Ok(written),
+                Err(error) => {
+                    let error = shared.veiled(scope, &id, error).await;
+                    Err(error.during(&shared.doing("delete", Some(&id))))
+                }
+            }
         })
     }
 }
 
 impl Shared {
     /// Completes a lineage: a parent of this store hands on its origin.
-    async fn lineage(&self, mut given: Lineage) -> Result<Lineage, Error> {
+    async fn lineage(&self, scope: &Scope, mut given: Lineage) -> Result<Lineage, Error> {
         let (Some(parent), Some(collection)) = (&given.parent_id, &given.parent_collection) else {
             return Ok(given);
         };
@@ -452,7 +491,11 @@ impl Shared {
         let name: xronox_model::CollectionName = collection.parse()?;
         let id: RecordId = parent.parse()?;
         let catalog = &self.database.catalog;
-        let row = catalog.head(&name, &id, Bodies::Omit).await?;
+        let row = if name == self.name && !self.is_in(scope, &id).await? {
+            None
+        } else {
+            catalog.head(&name, &id, Bodies::Omit).await?
+        };
         let parents = row.map(|row| row.system.lineage).unwrap_or_default();
         given = Lineage::child_of(parent, &name, &parents);
         Ok(given)
@@ -460,6 +503,7 @@ impl Shared {
 
     fn idempotency(
         &self,
+        scope: &Scope,
         key: Option<String>,
         request: &Value,
     ) -> Result<Option<IdempotencyKey>, Error> {
@@ -471,7 +515,11 @@ impl Shared {
         }
         let hours = i64::from(self.database.settings.idempotency.keep_hours);
         Ok(Some(IdempotencyKey {
-            key,
+            key: match scope.name() {
+                None => key,
+                // Nobody is answered with what became of another's request.
+                Some(scope) => format!("{scope} {key}"),
+            },
             fingerprint: Sha256::of(&xronox_model::json::canonical(request)),
             keep_millis: hours * 3_600_000,
         }))

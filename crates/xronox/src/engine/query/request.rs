@@ -16,12 +16,14 @@ use super::{
 use crate::{
     Error, ErrorKind, Moment,
     collection::Shared,
-    engine::{read::pruned, record::Record},
+    engine::{read::pruned, record::Record, scope::Scope},
 };
 
 /// What is asked for.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Request {
+    pub(super) scope: Scope,
+    /// Within the scope.
     pub(super) filter: Filter,
     pub(super) sort: Vec<(Path, Direction)>,
     pub(super) limit: Option<usize>,
@@ -153,9 +155,11 @@ impl Request {
             )
         };
         let row = row.filter(|row| row.op != Op::Purge).ok_or_else(missing)?;
-        if row.pruned.is_some() {
+        if row.pruned.is_some() && self.scope.is_everything() {
             return Err(pruned());
         }
+        let rows = search.shared.within(&self.scope, vec![row]).await?;
+        let row = rows.into_iter().next().ok_or_else(missing)?;
         search.place_at(row).await?.ok_or_else(missing).map(Some)
     }
 

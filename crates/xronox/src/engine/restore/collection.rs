@@ -119,7 +119,7 @@ impl<'a> IntoFuture for RestoreCollection<'a> {
 
     fn into_future(mut self) -> Self::IntoFuture {
         Box::pin(async move {
-            let shared = &self.collection.shared;
+            let shared = self.collection.whole(WHAT)?;
             let begun = self.begin().await;
             let job = begun.map_err(|e| e.during(&shared.doing(WHAT, None)))?;
             // The only record that this is about is the job.

@@ -274,7 +274,7 @@ impl Collection {
     pub async fn restore_jobs(&self) -> Result<Vec<RestoreJob>, Error> {
         const MAX_JOBS: usize = 1000;
         const { assert!(MAX_JOBS <= MAX_PAGE) };
-        let shared = &self.shared;
+        let shared = self.whole("restore_jobs")?;
         let filter = json!({
             "state": State::Running,
             "collection": shared.name,

@@ -18,6 +18,7 @@ use crate::{
         prepare::unique_keys,
         read::not_found,
         record::parse,
+        scope::Scope,
     },
 };
 
@@ -219,6 +220,7 @@ impl<'a> Writer<'a> {
             change: SystemChange::default(),
             idempotency: None,
             skip_unchanged: op == Op::Restore,
+            scope: Scope::EVERYTHING,
         };
         Ok(self
             .shared
