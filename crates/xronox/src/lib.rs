@@ -211,6 +211,7 @@ mod input;
 mod storage;
 mod store;
 mod tenancy;
+mod tiers;
 
 pub use collection::Collection;
 pub use config::{
@@ -250,6 +251,7 @@ pub use error::{Error, ErrorKind};
 pub use input::{IntoDocument, IntoId, IntoMoment, IntoPath, Moment};
 pub use store::{Components, Open, Xronox};
 pub use tenancy::{Context, DatabaseType, Shareable, Tiered};
+pub use tiers::{Layers, ReadTiers, TierName};
 pub use xronox_model::{
     Attempt, BucketRole, CollectionName, Direction, Identity, Include, Op, PatchOp, Path,
     Projection, RecordId, Sha256, Timestamp, json,

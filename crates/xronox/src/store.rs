@@ -195,6 +195,14 @@ impl Xronox {
         self.with(Context::runtime(id))
     }
 
+    /// Opens the database of a context, if there is one.
+    pub(crate) async fn open_tier(&self, context: &Context) -> Result<Option<Database>, Error> {
+        match &self.databases {
+            Databases::Configured(tenancy) => tenancy.open_tier(context).await,
+            Databases::Assembled => Ok(None),
+        }
+    }
+
     /// The runtime database of the tenant `default`.
     ///
     /// # Errors

@@ -154,6 +154,20 @@ impl Tenancy {
         Ok(database)
     }
 
+    /// The database of a context; `None` if the configuration has none, or
+    /// does not know the tenant.
+    pub(crate) async fn open_tier(&self, context: &Context) -> Result<Option<Database>, Error> {
+        let absent =
+            |error: &Error| matches!(error.kind(), ErrorKind::Config | ErrorKind::UnknownTenant);
+        if let Err(error) = self.resolver.resolve(context) {
+            return if absent(&error) { Ok(None) } else { Err(error) };
+        }
+        match self.open(context).await {
+            Err(error) if *error.kind() == ErrorKind::UnknownTenant => Ok(None),
+            opened => opened.map(Some),
+        }
+    }
+
     fn check_open(&self) -> Result<(), Error> {
         if self.closed.load(Ordering::Acquire) {
             return Err(StoreError::Closed.into());
