@@ -183,6 +183,9 @@ impl Work {
 /// Tries until it is done, refused or out of time.
 async fn persist(core: &Core, work: &Work) -> Result<Outcomes, StoreError> {
     core.db.check_open()?;
+    let connection = core.db.connection();
+    connection.health().check()?;
+    let begun = std::time::Instant::now();
     let _underway = core.underway.read().await;
     let names = work.names();
     let deadline = Instant::now() + core.db.max_time();
@@ -196,16 +199,21 @@ async fn persist(core: &Core, work: &Work) -> Result<Outcomes, StoreError> {
     if work.has_requests() {
         core.db.within(core.ensure_requests()).await?;
     }
-    match core.db.connection().commit_mode().await? {
+    match connection.commit_mode().await? {
         CommitMode::Transactions => {}
-        CommitMode::LogFirst => return log_first::persist(core, work, &names, deadline).await,
+        CommitMode::LogFirst => {
+            return log_first::persist(core, work, &names, begun, deadline).await;
+        }
     }
     let mut births = work.only_births();
     let (mut losses, mut behind) = (0, true);
     loop {
         let until = deadline.min(Instant::now() + TRANSACTION);
         let setback = match attempt(core, work, &names, births, until).await {
-            Ok(outcomes) => return Ok(outcomes),
+            Ok(outcomes) => {
+                connection.health().answered(begun);
+                return Ok(outcomes);
+            }
             Err(setback) => setback,
         };
         let mut away = None;
@@ -251,11 +259,17 @@ async fn persist(core: &Core, work: &Work) -> Result<Outcomes, StoreError> {
                 Fate::Lost => {}
                 Fate::Untold => return Err(unknown(&names)),
             },
-            Setback::Failed(failure) => return Err(core.db.connection().failed(failure)),
+            Setback::Failed(failure) => {
+                connection.heard(begun, &failure);
+                return Err(connection.failed(failure));
+            }
         }
         if Instant::now() >= deadline {
             return Err(match away {
-                Some(failure) => core.db.connection().failed(failure),
+                Some(failure) => {
+                    connection.heard(begun, &failure);
+                    connection.failed(failure)
+                }
                 None => busy(core, &names),
             });
         }

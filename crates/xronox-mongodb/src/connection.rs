@@ -17,7 +17,7 @@ use mongodb::{
     options::{ClientOptions, ConnectionString, ServerAddress},
 };
 use parking_lot::Mutex;
-use xronox_store::StoreError;
+use xronox_store::{Health, StoreError};
 
 use crate::{
     abandoned,
@@ -46,6 +46,9 @@ pub struct ConnectionOptions {
     pub request_timeout: Duration,
     /// Whether commits are transactions.
     pub transactions: Transactions,
+    /// How callers have found the deployment. Given to whoever connects to it
+    /// again, one that is down is known to be.
+    pub health: Arc<Health>,
     /// Counts or records what is sent; default none.
     pub on_command: Option<CommandObserver>,
 }
@@ -58,6 +61,7 @@ impl Default for ConnectionOptions {
             connect_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(30),
             transactions: Transactions::default(),
+            health: Arc::default(),
             on_command: None,
         }
     }
@@ -199,6 +203,7 @@ impl MongoConnection {
                 deployment: Mutex::new(Deployment::Standalone),
             }),
         };
+        connection.health().admit()?;
         connection.ask().await?;
         connection.commit_mode().await?;
         Ok(connection)
@@ -242,10 +247,11 @@ impl MongoConnection {
             && *self.inner.deployment.lock() != Deployment::Standalone
     }
 
+    /// It is part of a call that may go ahead.
     async fn ask(&self) -> Result<(), StoreError> {
         // First the flag: a change while the answer is under way asks again.
         self.inner.changed.store(false, Ordering::Release);
-        let asked = self.within(async {
+        let asked = self.bounded(std::time::Instant::now(), async {
             let admin = self.inner.client.database("admin");
             Ok(admin.run_command(doc! { "hello": 1 }).await?)
         });
@@ -309,18 +315,66 @@ impl MongoConnection {
         &self,
         work: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
-        let limit = self.inner.options.request_timeout;
+        let begun = self.health().admit()?;
+        self.bounded(begun, Box::pin(work)).await
+    }
+
+    /// Does the work of a call that may go ahead.
+    async fn bounded<T>(
+        &self,
+        begun: std::time::Instant,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let Inner { options, hosts, .. } = &*self.inner;
+        let limit = options.request_timeout;
         match tokio::time::timeout(limit, work).await {
-            Ok(Err(Failure::Driver(failure))) => {
-                Err(error::mapped(&failure, &self.inner.hosts).into())
+            Ok(Err(failure)) => {
+                self.heard(begun, &failure);
+                Err(self.failed(failure).into())
             }
-            Ok(done) => done,
-            Err(_) => Err(StoreError::unavailable(format!(
-                "{} did not answer within {} ms",
-                self.inner.hosts,
-                limit.as_millis()
-            ))
-            .into()),
+            Ok(done) => {
+                options.health.answered(begun);
+                done
+            }
+            Err(_) => {
+                let why = format!("{hosts} did not answer within {} ms", limit.as_millis());
+                options.health.unanswered(begun, &why);
+                Err(StoreError::unavailable(why).into())
+            }
+        }
+    }
+
+    /// How callers have found the deployment lately.
+    pub fn health(&self) -> &Health {
+        &self.inner.options.health
+    }
+
+    /// Asks for a sign of life.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`] if there is none.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        let asked = self.within(async {
+            let admin = self.inner.client.database("admin");
+            Ok(admin.run_command(doc! { "ping": 1 }).await?)
+        });
+        Ok(asked.await.map(drop)?)
+    }
+
+    /// Notes what the failure of a call says about the deployment.
+    pub(crate) fn heard(&self, begun: std::time::Instant, failure: &Failure) {
+        let Failure::Driver(failure) = failure else {
+            return;
+        };
+        if error::is_silence(failure) {
+            let why = match error::mapped(failure, &self.inner.hosts) {
+                StoreError::Unavailable { message, .. } => message,
+                other => other.to_string(),
+            };
+            self.health().unanswered(begun, why);
+        } else {
+            self.health().answered(begun);
         }
     }
 

@@ -181,6 +181,17 @@ pub(crate) fn mapped(failure: &Error, hosts: &str) -> StoreError {
     StoreError::unavailable(message)
 }
 
+/// Whether no server has answered that could have done what was asked.
+pub(crate) fn is_silence(failure: &Error) -> bool {
+    matches!(
+        &*failure.kind,
+        ErrorKind::Io(_)
+            | ErrorKind::ServerSelection { .. }
+            | ErrorKind::ConnectionPoolCleared { .. }
+            | ErrorKind::DnsResolve { .. }
+    )
+}
+
 /// Why servers cannot be reached, from the driver's account of their state. The
 /// rest of that account may quote what a server said, documents included.
 fn reasons(state: &str) -> String {

@@ -49,6 +49,7 @@ pub(crate) async fn persist(
     core: &Core,
     work: &Work,
     names: &[CollectionName],
+    begun: std::time::Instant,
     deadline: Instant,
 ) -> Result<Vec<Vec<Outcome>>, StoreError> {
     let mut writer = Writer {
@@ -61,13 +62,23 @@ pub(crate) async fn persist(
         away: None,
     };
     let written = timeout_at(deadline, writer.write(work)).await;
+    let connection = core.db.connection();
     let error = match written {
-        Ok(Ok(())) => return Ok(vec![writer.done]),
-        Ok(Err(failure)) => core.db.connection().failed(failure),
+        Ok(Ok(())) => {
+            connection.health().answered(begun);
+            return Ok(vec![writer.done]);
+        }
+        Ok(Err(failure)) => {
+            connection.heard(begun, &failure);
+            connection.failed(failure)
+        }
         Err(_) => busy(core, names),
     };
     let error = match (error, writer.away) {
-        (StoreError::Unavailable { .. }, Some(away)) => core.db.connection().failed(away),
+        (StoreError::Unavailable { .. }, Some(away)) => {
+            connection.heard(begun, &away);
+            connection.failed(away)
+        }
         (error, _) => error,
     };
     // Rows that are there cannot be taken back.

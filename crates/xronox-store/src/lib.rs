@@ -14,6 +14,7 @@ pub mod documents;
 mod error;
 #[cfg(any(test, feature = "conformance"))]
 pub mod fault;
+mod health;
 mod memory;
 mod payloads;
 pub mod ruling;
@@ -26,6 +27,7 @@ pub use documents::{
     MemoryDocuments, Missing, Update, UpdateOutcome,
 };
 pub use error::{Cause, StoreError};
+pub use health::{Health, HealthStatus};
 pub use memory::MemoryCatalog;
 pub use payloads::{
     Codec, CompressionSettings, ConnectionError, Credentials, Gate, GateLimits, ObjectEntry,

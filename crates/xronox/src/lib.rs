@@ -250,10 +250,12 @@ pub use engine::{
 pub use error::{Error, ErrorKind};
 pub use input::{IntoDocument, IntoId, IntoMoment, IntoPath, Moment};
 pub use store::{Components, Open, Xronox};
-pub use tenancy::{Context, DatabaseType, Shareable, Tiered};
+pub use tenancy::{ConnectionHealth, Context, DatabaseType, Shareable, Tiered};
 pub use tiers::{Layers, ReadTiers, TierName};
 pub use xronox_model::{
     Attempt, BucketRole, CollectionName, Direction, Identity, Include, Op, PatchOp, Path,
     Projection, RecordId, Sha256, Timestamp, json,
 };
-pub use xronox_store::{ConnectionError, Credentials, PerRole, Provider, Secret, SpaceConnection};
+pub use xronox_store::{
+    ConnectionError, Credentials, HealthStatus, PerRole, Provider, Secret, SpaceConnection,
+};

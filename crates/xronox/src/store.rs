@@ -6,8 +6,8 @@ use futures::future::BoxFuture;
 use xronox_store::{Catalog, Clock, Documents, PayloadCache, Payloads, Space, SystemClock};
 
 use crate::{
-    Collection, Config, Context, Database, Error, ErrorKind, Settings, engine::room::Room,
-    storage::Storage, tenancy::Tenancy,
+    Collection, Config, ConnectionHealth, Context, Database, Error, ErrorKind, Settings,
+    engine::room::Room, storage::Storage, tenancy::Tenancy,
 };
 
 /// The tenant of a store without tenants.
@@ -227,6 +227,24 @@ impl Xronox {
     /// As [`home`](Self::home) and [`Database::collection`].
     pub fn collection(&self, name: &str) -> Result<Collection, Error> {
         self.home()?.collection(name)
+    }
+
+    /// How each connection of the configuration was found, without secrets:
+    /// databases in use are asked for a sign of life, of the others and of
+    /// storage it is told how the last callers fared.
+    ///
+    /// A connection is *down* once a call ended without an answer (after all
+    /// its repetitions: by default up to 30 seconds at a database, 2 minutes
+    /// at a store of objects), while no other call got one. From then on
+    /// whoever needs it gets [`Unavailable`](ErrorKind::Unavailable) at once,
+    /// and nobody waits. After 250 ms, and twice as long each time up to 5 s,
+    /// one caller goes ahead to try; the first answer brings it back. Tenants
+    /// on other connections notice nothing.
+    pub async fn health(&self) -> Vec<ConnectionHealth> {
+        match &self.databases {
+            Databases::Configured(tenancy) => tenancy.health().await,
+            Databases::Assembled => Vec::new(),
+        }
     }
 
     /// Finishes the writes under way and lets go of the storage. Every later

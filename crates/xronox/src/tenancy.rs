@@ -32,6 +32,7 @@ use crate::{
     storage::Storage,
 };
 
+pub use connections::ConnectionHealth;
 pub use context::{Context, DatabaseType, Shareable, Tiered};
 
 /// Databases that are kept open. The one used longest ago is let go first; one
@@ -268,6 +269,11 @@ impl Tenancy {
         alive.retain(|_, storage| storage.strong_count() > 0);
         alive.insert(key, Arc::downgrade(&storage));
         Ok((Database::new(storage), weight))
+    }
+
+    /// How each connection was found.
+    pub(crate) async fn health(&self) -> Vec<ConnectionHealth> {
+        self.connections.health().await
     }
 
     /// Finishes the writes under way and lets go of everything.

@@ -13,7 +13,7 @@ use super::{
     gate::Gate,
     space::{Bucket, Space},
 };
-use crate::StoreError;
+use crate::{HealthStatus, StoreError};
 
 /// An open storage connection, from which the spaces of many databases are
 /// made. They share its HTTP connections, its turns and its limits. Clones are
@@ -102,6 +102,11 @@ impl SpaceClient {
             by_role.insert(role, self.0.backend.bucket(&place)?);
         }
         Ok(Space::of(name, by_role, self.0.gate.clone()))
+    }
+
+    /// How the store was found lately by those who used it.
+    pub fn health(&self) -> HealthStatus {
+        self.0.gate.health().status()
     }
 }
 

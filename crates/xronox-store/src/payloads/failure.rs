@@ -5,11 +5,15 @@ use std::{error::Error, fmt, io, time::Duration};
 use super::refusal::{Refusal, SpaceProblem};
 use crate::StoreError;
 
+const UNREACHABLE: &str = "the store cannot be reached";
+
 /// A request that failed for good.
 #[derive(Debug)]
 pub(super) enum Failure {
     /// The store gave no answer in this time.
     Silence(Duration),
+    /// It was not asked, since it gave others none.
+    Down(StoreError),
     /// The store's own error.
     Store(object_store::Error),
 }
@@ -28,7 +32,7 @@ impl Failure {
     /// What is wrong until someone sees to it, if that is known.
     pub(super) fn problem(&self) -> Option<SpaceProblem> {
         match self {
-            Self::Silence(_) => None,
+            Self::Silence(_) | Self::Down(_) => None,
             Self::Store(error) => SpaceProblem::behind(error),
         }
     }
@@ -44,7 +48,25 @@ impl Failure {
                     None => io_cause(error).is_none_or(|error| lasting(error.kind()).is_none()),
                 }
             }
-            Self::Store(_) => false,
+            Self::Store(_) | Self::Down(_) => false,
+        }
+    }
+
+    /// Whether no store has answered.
+    pub(super) fn is_silence(&self) -> bool {
+        match self {
+            Self::Silence(_) => true,
+            Self::Down(_) => false,
+            Self::Store(error) => is_unreachable(error),
+        }
+    }
+
+    /// Why no store has answered.
+    pub(super) fn in_short(&self) -> String {
+        match self {
+            Self::Silence(after) => format!("no answer within {} s", after.as_secs_f32()),
+            Self::Down(error) => error.to_string(),
+            Self::Store(_) => UNREACHABLE.to_owned(),
         }
     }
 
@@ -59,6 +81,10 @@ impl Failure {
                     "could not {verb} {place}: no answer within {after} s"
                 ));
             }
+            Self::Down(StoreError::Unavailable { message, .. }) => {
+                return StoreError::unavailable(format!("could not {verb} {place}: {message}"));
+            }
+            Self::Down(error) => return error,
             Self::Store(error) => error,
         };
         let cause = io_cause(&error).map(io::Error::kind);
@@ -84,7 +110,7 @@ impl Failure {
                     return StoreError::Refused(format!("the store cannot {verb} {place}: {why}"));
                 }
                 Some(Lasting::Unable(why)) => why.to_owned(),
-                None if is_unreachable(&error) => "the store cannot be reached".to_owned(),
+                None if is_unreachable(&error) => UNREACHABLE.to_owned(),
                 None => "the store failed".to_owned(),
             },
         };

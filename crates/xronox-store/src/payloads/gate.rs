@@ -10,6 +10,7 @@ use tokio::{
 };
 
 use super::failure::Failure;
+use crate::Health;
 
 /// How one storage connection is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +52,7 @@ pub struct Gate(Arc<Shared>);
 struct Shared {
     limits: GateLimits,
     turns: Semaphore,
+    health: Health,
     jitter: Mutex<StdRng>,
 }
 
@@ -76,6 +78,7 @@ impl Gate {
         Self(Arc::new(Shared {
             limits,
             turns: Semaphore::new(turns),
+            health: Health::default(),
             jitter: Mutex::new(jitter),
         }))
     }
@@ -87,7 +90,8 @@ impl Gate {
         R: Future<Output = object_store::Result<T>> + Send,
         T: Send,
     {
-        let limits = &self.0.limits;
+        let Shared { limits, health, .. } = &*self.0;
+        let begun = health.admit().map_err(Failure::Down)?;
         let mut last = None;
         let attempts = async {
             let mut repeated = 0;
@@ -110,10 +114,20 @@ impl Gate {
                 repeated += 1;
             }
         };
-        match timeout(limits.operation_timeout, attempts).await {
-            Ok(result) => result,
+        let done = match timeout(limits.operation_timeout, attempts).await {
+            Ok(done) => done,
             Err(_) => Err(last.unwrap_or(Failure::Silence(limits.operation_timeout))),
+        };
+        match &done {
+            Err(failure) if failure.is_silence() => health.unanswered(begun, failure.in_short()),
+            _ => health.answered(begun),
         }
+        done
+    }
+
+    /// How the store was found lately.
+    pub fn health(&self) -> &Health {
+        &self.0.health
     }
 
     /// Waits for a turn and makes a request once.

@@ -6,12 +6,17 @@ use std::{
     sync::Arc,
 };
 
+use futures::future::join_all;
 use parking_lot::Mutex;
+use serde::Serialize;
 use tokio::sync::OnceCell;
 use xronox_store::{
-    Catalog, Documents, MemoryCatalog, MemoryDocuments, PerRole, Space, SpaceClient,
+    Catalog, Documents, HealthStatus, MemoryCatalog, MemoryDocuments, PerRole, Space, SpaceClient,
     SpaceConnection, StoreError, SystemClock,
 };
+
+#[cfg(feature = "mongodb")]
+use xronox_store::Health;
 
 #[cfg(feature = "mongodb")]
 use crate::Transactions;
@@ -19,6 +24,18 @@ use crate::{DbConnection, Error, ErrorKind, Settings, config::CatalogAddress, en
 
 /// The catalog and the plain documents of a database.
 pub(super) type Opened = (Arc<dyn Catalog>, Arc<dyn Documents>);
+
+/// How a connection was found lately. As JSON `{ path, up, latencyMs?,
+/// downForMs?, reason? }`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct ConnectionHealth {
+    /// Its place in the configuration, such as `dbConnections.main`.
+    pub path: String,
+    /// How it was found.
+    #[serde(flatten)]
+    pub status: HealthStatus,
+}
 
 /// The clients of a store. References of equal connections share theirs; each
 /// is opened on its first use, by one caller, whoever else waits for it.
@@ -52,6 +69,21 @@ impl Connections {
         self.spaces
             .get(reference)
             .ok_or_else(|| unknown("spacesConnections", reference))
+    }
+
+    /// How each connection was found.
+    pub(super) async fn health(&self) -> Vec<ConnectionHealth> {
+        let databases = self.databases.iter().map(async |(name, client)| {
+            let path = format!("dbConnections.{name}");
+            let status = client.health().await;
+            ConnectionHealth { path, status }
+        });
+        let mut all = join_all(databases).await;
+        all.extend(self.spaces.iter().map(|(name, client)| ConnectionHealth {
+            path: format!("spacesConnections.{name}"),
+            status: client.health(),
+        }));
+        all
     }
 
     /// Waits for the writes under way, and takes no more.
@@ -103,6 +135,8 @@ pub(super) struct DatabaseClient {
     connection: DbConnection,
     #[cfg(feature = "mongodb")]
     transactions: Transactions,
+    #[cfg(feature = "mongodb")]
+    health: Arc<Health>,
     server: OnceCell<Server>,
     /// Of its own, so that one that answers slowly fills nobody else's.
     pub(super) room: Room,
@@ -132,6 +166,8 @@ impl DatabaseClient {
             connection: connection.clone(),
             #[cfg(feature = "mongodb")]
             transactions: settings.transactions,
+            #[cfg(feature = "mongodb")]
+            health: Arc::default(),
             server: OnceCell::new(),
             room: Room::new(settings.payloads.queue_bytes),
         }
@@ -205,7 +241,9 @@ impl DatabaseClient {
             Some(CatalogAddress::Sqlite(_)) => Err(self.not_built_in("SQLite", "sqlite")),
             #[cfg(feature = "mongodb")]
             Some(CatalogAddress::Mongo(uri)) => {
-                let options = self.connection.options(self.transactions);
+                let mut options = self.connection.options(self.transactions);
+                // Those who wait for the one who connects know how it ended.
+                options.health = Arc::clone(&self.health);
                 let opened = xronox_mongodb::MongoConnection::open(uri.reveal(), options).await?;
                 Ok(Server::Mongo(opened))
             }
@@ -221,6 +259,24 @@ impl DatabaseClient {
             ErrorKind::Unsupported,
             format!("dbConnections.{name}: this build is without {what} (feature `{feature}`)"),
         )
+    }
+
+    /// Whether it answers; asked only if it was used.
+    #[cfg_attr(
+        not(feature = "mongodb"),
+        expect(clippy::unused_async, reason = "only servers are waited for")
+    )]
+    async fn health(&self) -> HealthStatus {
+        #[cfg(feature = "mongodb")]
+        if matches!(self.connection.address(), Some(CatalogAddress::Mongo(_))) {
+            if let Some(Server::Mongo(connection)) = self.server.get()
+                && let Err(error) = connection.ping().await
+            {
+                tracing::debug!(connection = %self.name, %error, "no sign of life");
+            }
+            return self.health.status();
+        }
+        HealthStatus::default()
     }
 
     #[cfg_attr(
@@ -261,6 +317,12 @@ impl StorageClient {
             connection: connection.clone(),
             client: OnceCell::new(),
         }
+    }
+
+    /// How those who used it have found it.
+    fn health(&self) -> HealthStatus {
+        let opened = self.client.get();
+        opened.map_or_else(HealthStatus::default, SpaceClient::health)
     }
 
     /// The space of a database: these buckets of it.

@@ -13,7 +13,7 @@ use xronox::{Error, ErrorKind};
 use xronox_services::{Fault, Mongod, Proxy, ReplicaSet, bson::doc, env};
 
 use crate::{
-    load::within,
+    load::{back, within},
     place::{BUCKET, Bucket, Place, Shared},
 };
 
@@ -152,7 +152,13 @@ async fn a_member_that_takes_no_writes_is_told() {
         // It is a database like any other until something is written.
         let direct = within(LIMIT, place.open()).await.unwrap();
         let read = direct.collection("orders").unwrap();
-        assert_eq!(read.get_latest("a").await.unwrap().ov(), 0);
+        // It hears of it in a moment.
+        let there = async {
+            while read.get_latest("a").await.is_err() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        within(LIMIT, there).await;
         let write = read.update("a", json!({ "n": 2 }));
         let error = within(LIMIT, write.into_future()).await.unwrap_err();
         println!("after {:?}: {error}", begun.elapsed());
@@ -219,7 +225,7 @@ async fn gone_in_a_commit(mut server: Mongod, commits: &'static str) {
         server
     });
     let _server = server.await.unwrap();
-    let outcome = within(LIMIT, orders.outcome(id, attempt)).await.unwrap();
+    let outcome = within(LIMIT, back(|| orders.outcome(id.clone(), attempt))).await;
     let now = orders.get_latest("a").await.unwrap();
     assert_eq!(now.ov(), outcome.map_or(0, |written| written.ov));
     assert!(orders.verify().await.unwrap().clean());

@@ -193,3 +193,18 @@ pub(crate) async fn within<T>(limit: Duration, work: impl Future<Output = T>) ->
     let done = tokio::time::timeout(limit, work).await;
     done.unwrap_or_else(|_| panic!("not over after {limit:?}"))
 }
+
+/// What a call gives once the server is found again: until then most callers
+/// are not let through.
+pub(crate) async fn back<T, F: Future<Output = Result<T, xronox::Error>>>(
+    call: impl Fn() -> F,
+) -> T {
+    loop {
+        match Box::pin(call()).await {
+            Err(error) if *error.kind() == ErrorKind::Unavailable => {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            answer => break answer.unwrap(),
+        }
+    }
+}

@@ -18,6 +18,7 @@ mod bad_input;
 mod checker;
 mod crash;
 mod failover;
+mod health;
 mod load;
 mod network;
 mod objects;

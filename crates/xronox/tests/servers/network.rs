@@ -13,7 +13,7 @@ use xronox_services::{Fault, Mongod, Proxy, env};
 use crate::{
     history::check,
     journal::Journal,
-    load::{LONGEST, Load, within, written_again},
+    load::{LONGEST, Load, back, within, written_again},
     place::Place,
     support::Dice,
 };
@@ -143,16 +143,17 @@ async fn stalls_for_good(server: Mongod) {
         let written = match error.kind() {
             ErrorKind::Unavailable => false,
             ErrorKind::Indeterminate { id, attempt } => {
-                let outcome = orders.outcome(id.clone(), *attempt);
-                within(LIMIT, outcome).await.unwrap().is_some()
+                let outcome = back(|| orders.outcome(id.clone(), *attempt));
+                within(LIMIT, outcome).await.is_some()
             }
             _ => panic!("{error}"),
         };
-        let found = orders.get_latest(format!("r{n}")).await.is_ok();
+        let read = back(|| orders.get_many([format!("r{n}")]));
+        let found = within(LIMIT, read).await[0].is_some();
         assert_eq!(found, written, "{error}");
         there += u64::from(found);
     }
-    let report = orders.verify().await.unwrap();
+    let report = within(LIMIT, back(|| orders.verify().into_future())).await;
     assert!(report.clean(), "{report:?}");
     assert_eq!(report.rows, there + 1);
 }
