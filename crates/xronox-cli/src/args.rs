@@ -6,6 +6,8 @@ use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 use xronox::{Moment, Path, Timestamp};
 
+use crate::exit::Failure;
+
 /// Keeps every version of every JSON record, and reads any of them back.
 ///
 /// A store is a folder; it is made when it is first written to. Records live
@@ -48,12 +50,68 @@ pub(crate) struct Globals {
     /// The database there, if it is not the usual one
     #[arg(long, global = true, value_name = "NAME")]
     pub(crate) database: Option<String>,
+    #[command(flatten)]
+    pub(crate) whose: Whose,
     /// Print one JSON value a line, errors included
     #[arg(long, global = true)]
     pub(crate) json: bool,
     /// Print no progress and no remarks
     #[arg(long, short, global = true)]
     pub(crate) quiet: bool,
+}
+
+/// Whose database is meant, where a configuration has several.
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct Whose {
+    /// The tenant whose database it is [default: the tenant `default`]
+    #[arg(long, global = true, value_name = "ID", conflicts_with = "domain")]
+    pub(crate) tenant: Option<String>,
+    /// The domain whose database it is
+    #[arg(long, global = true, value_name = "NAME", requires = "database_type")]
+    pub(crate) domain: Option<String>,
+    /// What the database is for: metadata, knowledge, runtime, logs, identities
+    /// or messaging; without tenant or domain, the one that all share
+    /// [default: runtime]
+    #[arg(
+        long = "type",
+        global = true,
+        value_name = "TYPE",
+        id = "database_type"
+    )]
+    pub(crate) database_type: Option<String>,
+    /// What the tenant has booked, for one that is made by its first use
+    #[arg(long, global = true, value_name = "NAME", requires = "tenant")]
+    pub(crate) plan: Option<String>,
+}
+
+impl Whose {
+    /// The context that is meant, if one is.
+    pub(crate) fn context(self) -> Result<Option<xronox::Context>, Failure> {
+        let Self {
+            tenant,
+            domain,
+            database_type,
+            plan,
+        } = self;
+        if tenant.is_none() && domain.is_none() && database_type.is_none() {
+            return Ok(None);
+        }
+        let mut context = serde_json::Map::new();
+        let database_type = database_type.unwrap_or_else(|| "runtime".to_owned());
+        for (key, value) in [
+            ("databaseType", Some(database_type)),
+            ("tenantId", tenant),
+            ("domain", domain),
+            ("tenantTier", plan),
+        ] {
+            if let Some(value) = value {
+                context.insert(key.to_owned(), value.into());
+            }
+        }
+        serde_json::from_value(context.into())
+            .map(Some)
+            .map_err(|error| Failure::usage(format!("--tenant, --domain, --type: {error}")))
+    }
 }
 
 #[derive(Debug, Subcommand)]

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use xronox::{Collection, CollectionName, Config, Xronox};
+use xronox::{Collection, CollectionName, Config, Database, Xronox};
 
 use crate::{
     args::Globals, exit::Failure, interrupt::Interrupt, output::Output, place::Place,
@@ -23,6 +23,8 @@ pub(crate) struct Context {
     pub(crate) interrupt: Interrupt,
     /// Whether buckets that are not there are made.
     pub(crate) create_buckets: bool,
+    /// Whose database is meant, if not that of a store for one.
+    pub(crate) whose: Option<xronox::Context>,
     store: Option<Xronox>,
 }
 
@@ -32,6 +34,7 @@ impl Context {
         configured: bool,
         interrupt: Interrupt,
     ) -> Result<Self, Failure> {
+        let whose = globals.whose.context()?;
         let notices = Notices {
             quiet: globals.quiet,
         };
@@ -72,6 +75,7 @@ impl Context {
             configuration,
             place,
             create_buckets: false,
+            whose,
             out: Output::stdout(globals.json),
             notices,
             interrupt,
@@ -79,9 +83,10 @@ impl Context {
         })
     }
 
-    /// The store, made if it is not there.
-    pub(crate) async fn store_to_write(&mut self) -> Result<Xronox, Failure> {
-        self.open(false).await
+    /// The database, made if it is not there.
+    pub(crate) async fn database_to_write(&mut self) -> Result<Database, Failure> {
+        let store = self.open(false).await?;
+        database_of(&store, self.whose.clone()).await
     }
 
     async fn open(&mut self, existing: bool) -> Result<Xronox, Failure> {
@@ -105,23 +110,24 @@ impl Context {
         // A store is not made for the sake of a name that cannot be.
         name.parse::<CollectionName>()
             .map_err(xronox::Error::from)?;
-        Ok(self.store_to_write().await?.collection(name)?)
+        Ok(self.database_to_write().await?.collection(name)?)
     }
 
     /// A collection of the store, which has to be there.
     pub(crate) async fn collection(&mut self, name: &str) -> Result<Collection, Failure> {
-        Ok(self.store().await?.collection(name)?)
+        Ok(self.database().await?.collection(name)?)
     }
 
-    /// The store, which has to be there.
-    pub(crate) async fn store(&mut self) -> Result<Xronox, Failure> {
+    /// The database, which has to be there.
+    pub(crate) async fn database(&mut self) -> Result<Database, Failure> {
         if self.store.is_none() && self.place.is_empty() {
             return Err(Failure::not_found(format!(
                 "{}: there is no store here; `xronox init` makes one, and so does the first write",
                 self.place
             )));
         }
-        self.open(true).await
+        let store = self.open(true).await?;
+        database_of(&store, self.whose.clone()).await
     }
 
     /// The collections to look at: the one that is named and has to be there,
@@ -130,7 +136,7 @@ impl Context {
         &mut self,
         named: Option<&str>,
     ) -> Result<Vec<CollectionName>, Failure> {
-        let mut names = self.store().await?.home()?.collections().await?;
+        let mut names = self.database().await?.collections().await?;
         if let Some(named) = named {
             let wanted: CollectionName = named.parse().map_err(xronox::Error::from)?;
             names.retain(|name| *name == wanted);
@@ -149,5 +155,12 @@ impl Context {
             None => Ok(()),
             Some(store) => Ok(store.close().await?),
         }
+    }
+}
+
+async fn database_of(store: &Xronox, whose: Option<xronox::Context>) -> Result<Database, Failure> {
+    match whose {
+        Some(context) => Ok(store.with(context).await?),
+        None => Ok(store.home()?.clone()),
     }
 }

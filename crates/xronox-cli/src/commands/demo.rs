@@ -168,7 +168,7 @@ async fn has_zones(cx: &mut Context) -> Result<bool, Failure> {
         return Ok(!cx.place.is_empty());
     }
     cx.create_buckets = true;
-    let collections = cx.store_to_write().await?.home()?.collections().await?;
+    let collections = cx.database_to_write().await?.collections().await?;
     Ok(collections.iter().any(|name| name.as_str() == "zones"))
 }
 

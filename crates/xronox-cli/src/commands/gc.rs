@@ -14,12 +14,11 @@ use crate::{
 const DAY: Duration = Duration::from_hours(24);
 
 pub(super) async fn run(args: Gc, cx: &mut Context) -> Result<Exit, Failure> {
-    let store = cx.store().await?;
+    let database = cx.database().await?;
     let bar = cx.notices.things(None);
     let Context { out, .. } = cx;
     let mut listed = Ok(());
-    let mut gc = store
-        .home()?
+    let mut gc = database
         .gc()
         .on_progress(|progress: Progress| bar.set_position(progress.done));
     if args.list {

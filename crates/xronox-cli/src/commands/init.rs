@@ -11,7 +11,7 @@ pub(super) async fn run(cx: &mut Context) -> Result<Exit, Failure> {
     cx.create_buckets = true;
     let place = cx.place.to_string();
     if cx.place.as_folder().is_none() {
-        cx.store_to_write().await?;
+        cx.database_to_write().await?;
         if cx.out.json {
             cx.out.value(&json!({ "catalog": place }))?;
         } else {
@@ -20,7 +20,7 @@ pub(super) async fn run(cx: &mut Context) -> Result<Exit, Failure> {
         return Ok(Exit::Done);
     }
     let there = !cx.place.is_empty();
-    cx.store_to_write().await?;
+    cx.database_to_write().await?;
     if cx.out.json {
         cx.out.value(&json!({ "data": place, "created": !there }))?;
     } else if there {

@@ -10,11 +10,11 @@ use crate::{
 };
 
 pub(super) async fn run(args: Stats, cx: &mut Context) -> Result<Exit, Failure> {
-    let store = cx.store().await?;
+    let database = cx.database().await?;
     let names = cx.collections(args.collection.as_deref()).await?;
     let mut rows = Vec::with_capacity(names.len());
     for name in names {
-        let size = store.collection(name.as_str())?.size().await?;
+        let size = database.collection(name.as_str())?.size().await?;
         if cx.out.json {
             let mut line = json!(size);
             if let Some(line) = line.as_object_mut() {

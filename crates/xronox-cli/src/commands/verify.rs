@@ -12,7 +12,7 @@ use crate::{
 
 pub(super) async fn run(args: Verify, cx: &mut Context) -> Result<Exit, Failure> {
     // A store too damaged to be opened is damage too.
-    let store = cx.store().await.map_err(Failure::found_by_verify)?;
+    let database = cx.database().await.map_err(Failure::found_by_verify)?;
     if let Some(name) = &args.collection {
         cx.collections(Some(name))
             .await
@@ -29,8 +29,8 @@ pub(super) async fn run(args: Verify, cx: &mut Context) -> Result<Exit, Failure>
         bar.set_position(progress.done);
     };
     let report = match &args.collection {
-        Some(name) => store.collection(name)?.verify().on_progress(told).await,
-        None => store.home()?.verify().on_progress(told).await,
+        Some(name) => database.collection(name)?.verify().on_progress(told).await,
+        None => database.verify().on_progress(told).await,
     };
     bar.finish_and_clear();
     let report = report.map_err(|error| Failure::from(error).found_by_verify())?;

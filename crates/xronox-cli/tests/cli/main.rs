@@ -14,4 +14,5 @@ mod interrupt;
 mod past;
 mod records;
 mod store;
+mod tenants;
 mod verify;
