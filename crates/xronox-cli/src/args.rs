@@ -150,6 +150,8 @@ pub(crate) enum Command {
     Verify(Verify),
     /// Remove stored bodies that nothing names any more
     Gc(Gc),
+    /// Move bodies of superseded versions to the bucket of versions
+    MoveVersions,
     /// Show how much there is
     Stats(Stats),
     /// Look at the configuration

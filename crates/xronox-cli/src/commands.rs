@@ -16,6 +16,7 @@ mod import;
 mod index;
 mod init;
 mod log;
+mod move_versions;
 mod put;
 mod restore;
 mod stats;
@@ -59,6 +60,7 @@ pub(crate) fn run(command: Command, cx: &mut Context) -> BoxFuture<'_, Result<Ex
                 Command::Changes(args) => changes::run(args, cx).await,
                 Command::Verify(args) => verify::run(args, cx).await,
                 Command::Gc(args) => gc::run(args, cx).await,
+                Command::MoveVersions => move_versions::run(cx).await,
                 Command::Stats(args) => stats::run(args, cx).await,
                 Command::Config(args) => config::run(args, cx).await,
                 Command::Completions(args) => completions::run(&args, cx),

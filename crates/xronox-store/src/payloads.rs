@@ -245,6 +245,40 @@ impl Payloads {
             .buffered(READ_AHEAD)
     }
 
+    /// Copies the stored form of a body to another key and bucket of its space,
+    /// and reads it back; gives where the copy is. Never from the cache.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Corrupt`] if the object is missing or is not what was
+    /// written, [`StoreError::Refused`] for an inline body, and as
+    /// [`put`](Self::put).
+    pub async fn copy(
+        &self,
+        body: &Body,
+        role: BucketRole,
+        key: &str,
+    ) -> Result<Location, StoreError> {
+        let Location::Object {
+            space,
+            role: old,
+            key: old_key,
+        } = &body.location
+        else {
+            return Err(StoreError::Refused(
+                "an inline body has no object".to_owned(),
+            ));
+        };
+        let space = self.space(space)?;
+        let expected = Expected::of(body);
+        let from = Place::new(space, *old, old_key);
+        let stored = fetch(expected, from).await?;
+        check(expected, stored.clone(), &format!("the body at {from}")).await?;
+        let copy = self.put_in(space.name(), key, stored, role).await?;
+        load(expected, Place::new(space, role, key)).await?;
+        Ok(copy)
+    }
+
     /// Deletes an object; one that is gone already is no error, and an inline
     /// body has none.
     ///
@@ -423,6 +457,12 @@ impl fmt::Display for Place<'_> {
 
 /// Fetches and checks a body.
 async fn load(expected: Expected, place: Place<'_>) -> Result<Bytes, StoreError> {
+    let stored = fetch(expected, place).await?;
+    check(expected, stored, &format!("the body at {place}")).await
+}
+
+/// The stored form of a body, which is not longer than it may be.
+async fn fetch(expected: Expected, place: Place<'_>) -> Result<Bytes, StoreError> {
     let path = &place.path()?;
     let bucket = place.space.bucket(place.role)?;
     let longest = expected.longest_stored();
@@ -438,7 +478,7 @@ async fn load(expected: Expected, place: Place<'_>) -> Result<Bytes, StoreError>
         })
         .await;
     match got {
-        Ok(Some(stored)) => check(expected, stored, &format!("the body at {place}")).await,
+        Ok(Some(stored)) => Ok(stored),
         Ok(None) => Err(StoreError::Corrupt(format!(
             "the body at {place} is too long"
         ))),

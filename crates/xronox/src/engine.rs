@@ -14,6 +14,7 @@ pub(crate) mod progress;
 pub(crate) mod query;
 pub(crate) mod read;
 pub(crate) mod record;
+pub(crate) mod relocate;
 pub(crate) mod restore;
 pub(crate) mod room;
 pub(crate) mod scope;

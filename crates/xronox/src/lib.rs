@@ -241,6 +241,7 @@ pub use engine::{
     query::{Count, Counted, Cursor, IntoCursor, Page, Query, Records},
     read::Get,
     record::Record,
+    relocate::{MoveVersions, MoveVersionsReport},
     restore::{Listed, RestoreCollection, RestoreJob, RestoreObject, RestoreReport},
     size::Size,
     verify::{Damage, Rule, Verify, VerifyReport},

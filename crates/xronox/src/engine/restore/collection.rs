@@ -138,7 +138,7 @@ impl<'a> IntoFuture for RestoreCollection<'a> {
                     dry_run: self.dry_run,
                     progress: self.progress,
                 };
-                rewind.run().await
+                Box::pin(rewind.run()).await
             });
             run.await
                 .map_err(|e| e.during(&shared.doing(WHAT, id.as_ref())))
