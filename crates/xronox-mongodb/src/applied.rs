@@ -60,7 +60,7 @@ impl Core {
                 Err(_) => counter = Some(Counter::read(&found)?),
             }
         }
-        let counter = counter.filter(|counter| counter.dropping.is_none());
+        let counter = counter.filter(Counter::is_there);
         Ok(counter.map(|counter| (counter, newest)))
     }
 

@@ -596,6 +596,22 @@ impl Catalog for MongoCatalog {
         check::check(&self.core, collection).await
     }
 
+    async fn seal(&self) -> Result<(), StoreError> {
+        self.core.db.within(self.core.seal()).await
+    }
+
+    async fn unseal(&self) -> Result<(), StoreError> {
+        self.core.db.within(self.core.unseal()).await
+    }
+
+    async fn is_sealed(&self) -> Result<bool, StoreError> {
+        let asked = async {
+            let mut session = self.core.db.session().await?;
+            self.core.is_sealed(&mut session).await
+        };
+        self.core.db.within(asked).await
+    }
+
     async fn close(&self) -> Result<(), StoreError> {
         self.core.db.close();
         // Behind the last commit.

@@ -21,7 +21,7 @@ use xronox_store::{Health, StoreError};
 
 use crate::{
     abandoned,
-    database::{MARKER, check_database_name},
+    database::{MARKER, check_database_name, durable},
     error::{self, Failure},
 };
 
@@ -289,6 +289,23 @@ impl MongoConnection {
         });
         let listed = listed.await.map_err(|failure| self.failed(failure))?;
         Ok(!listed.is_empty())
+    }
+
+    /// Removes the database of this name with everything in it, whoever made
+    /// it. One that is not there is no error.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Refused`] for a name that MongoDB does not take,
+    /// [`StoreError::Unavailable`] if the server does not answer.
+    pub async fn drop_database(&self, name: &str) -> Result<(), StoreError> {
+        check_database_name(name)?;
+        let database = self.inner.client.database(name);
+        let dropped = self.within(async {
+            let drop = database.drop().write_concern(durable()).into_future();
+            Ok(self.past_abandoned(drop).await?)
+        });
+        dropped.await.map_err(|failure| self.failed(failure))
     }
 
     /// Closes every connection, also those of databases that are still open.

@@ -47,6 +47,8 @@ pub(crate) struct Core {
     pub(crate) underway: tokio::sync::RwLock<()>,
     /// What was made sure of since the catalog was opened.
     ensured: Mutex<HashSet<String>>,
+    /// Which collections were seen to be in this very database.
+    vetted: Mutex<HashMap<CollectionName, Option<ObjectId>>>,
 }
 
 impl std::fmt::Debug for Core {
@@ -66,6 +68,7 @@ impl Core {
             queues: Mutex::default(),
             underway: tokio::sync::RwLock::default(),
             ensured: Mutex::default(),
+            vetted: Mutex::default(),
         }
     }
 
@@ -101,10 +104,10 @@ impl Core {
             .await?;
         let counter = found.as_ref().map(Counter::read).transpose()?;
         match &counter {
-            Some(counter) => self.learn(name, &counter.shape),
-            None => self.shapes.forget(name),
+            Some(counter) if !counter.making => self.learn(name, &counter.shape),
+            _ => self.shapes.forget(name),
         }
-        Ok(counter.filter(|counter| counter.dropping.is_none()))
+        Ok(counter.filter(Counter::is_there))
     }
 
     /// Keeps what was read of a collection, if it is news.
@@ -139,21 +142,32 @@ impl Core {
         Ok(self.shapes.get(name).unwrap_or_default())
     }
 
+    /// Whether a collection was seen to be in our database. Another one may have
+    /// been made under its name since that is gone.
+    pub(crate) fn is_ours(&self, name: &CollectionName, shape: &Shape) -> bool {
+        self.vetted.lock().get(name) == Some(&shape.born)
+    }
+
     /// Makes the collection if it is not there. Its counter document comes
     /// last, so where there is one, all the rest is there too.
     pub(crate) async fn ensure(&self, name: &CollectionName) -> Result<(), Failure> {
-        if self.shapes.get(name).is_some() {
+        if let Some(shape) = self.shapes.get(name)
+            && self.is_ours(name, &shape)
+        {
             return Ok(());
         }
         let names = Names::of(name);
         self.refuse_sharded(&names).await?;
         loop {
             let mut session = self.db.session().await?;
-            if self.counter(&mut session, name).await?.is_some() {
+            if let Some(counter) = self.counter(&mut session, name).await? {
+                self.refuse_sealed(&mut session).await?;
+                let born = counter.shape.born;
+                self.vetted.lock().insert(name.clone(), born);
                 return Ok(());
             }
             if self.shapes.get(name).is_none() {
-                self.make(&names).await?;
+                self.make(&mut session, &names).await?;
             } else {
                 // Somebody is removing it.
                 self.shapes.forget(name);
@@ -163,7 +177,13 @@ impl Core {
         }
     }
 
-    async fn make(&self, names: &Names) -> Result<(), Failure> {
+    /// A collection that is made while the database is sealed or removed must
+    /// not take a row. So its counter is marked at first, and the mark goes once
+    /// the database is seen to be open: either the seal was set behind that, and
+    /// meets the counter, or the maker meets the seal.
+    async fn make(&self, session: &mut ClientSession, names: &Names) -> Result<(), Failure> {
+        // Not to leave anything behind where a database was removed.
+        self.refuse_sealed(session).await?;
         let ver = &names.ver;
         self.create(doc! {
             "create": ver,
@@ -199,11 +219,18 @@ impl Core {
                 doc! { "$setOnInsert": counter::fresh() },
             )
             .upsert(true)
+            .session(&mut *session)
             .await;
         match made.map_err(Failure::from) {
-            Err(failure) if failure.code() != Some(DUPLICATE_KEY) => Err(failure),
-            _ => Ok(()),
+            Err(failure) if failure.code() != Some(DUPLICATE_KEY) => return Err(failure),
+            _ => {}
         }
+        self.refuse_sealed(session).await?;
+        counters
+            .update_one(doc! { "_id": COUNTER }, doc! { "$unset": { "making": "" } })
+            .session(session)
+            .await?;
+        Ok(())
     }
 
     async fn create(&self, command: Document) -> Result<(), Failure> {

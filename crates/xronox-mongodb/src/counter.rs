@@ -89,5 +89,6 @@ pub(crate) fn fresh() -> Document {
         "tags": 0_i64,
         "indexes": [],
         "dropped": [],
+        "making": true,
     }
 }

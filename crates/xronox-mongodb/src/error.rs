@@ -66,6 +66,8 @@ const BROKEN_OFF: [i32; 16] = [
     89,
     202,
 ];
+/// A validator refuses a document: ours let nothing in at all.
+const DOCUMENT_VALIDATION: i32 = 121;
 /// A collection or database that is not there.
 pub(crate) const NAMESPACE_NOT_FOUND: i32 = 26;
 /// An index that is not there.
@@ -229,6 +231,7 @@ pub(crate) fn of_code(code: i32, name: &str, hosts: &str) -> StoreError {
         code if NO_PRIMARY.contains(&code) => StoreError::unavailable(format!(
             "{hosts} has no primary at the moment ({name}, {code})"
         )),
+        DOCUMENT_VALIDATION => StoreError::Sealed,
         // IllegalOperation: what a standalone says to a transaction.
         20 => StoreError::Unsupported(format!("{hosts} cannot do that ({name}, {code})")),
         // InvalidNamespace.

@@ -37,6 +37,11 @@
 //! there fences its attempt off first, so that it cannot come late. Either way
 //! a commit is acknowledged once a majority has it in its journals. A database may change between the two.
 //!
+//! A database is sealed by validators that let no document in: the server itself
+//! refuses what any process sends, however late. `making` marks the counter of a
+//! collection that is being made, until its maker has seen that the database is
+//! still there and not sealed.
+//!
 //! A process that dies inside a transaction leaves the counter document
 //! locked. Others that wait for it end the transaction: about a second later
 //! if its connection is closed, as it is when a process is killed, and after
@@ -70,6 +75,7 @@ mod read;
 mod requests;
 mod reservation;
 mod row;
+mod seal;
 mod shape;
 mod transaction;
 

@@ -160,6 +160,7 @@ impl Writer<'_> {
             .core
             .look(session, name)
             .await?
+            .filter(|(counter, _)| self.core.is_ours(name, &counter.shape))
             .ok_or_else(|| Setback::Gone(name.clone()))?;
         if newest.is_some_and(|newest| newest >= counter.next) {
             self.core.roll_forward(session, name).await?;

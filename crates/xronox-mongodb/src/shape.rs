@@ -17,6 +17,7 @@
 //! | `indexes` | array of `{ tag, spec, ready, multi }`, by name; `spec` is JSON |
 //! | `dropped` | array of the tags whose indexes are gone |
 //! | `turn` | `{ by, until }`: whose commit the others let go first |
+//! | `making` | there until the collection is made; nobody writes to it before |
 //! | `dropping` | Date: until then somebody is removing the collection |
 
 use std::{collections::HashMap, sync::Arc};
@@ -64,6 +65,14 @@ pub(crate) struct Counter {
     /// Who has the turn, and until when.
     pub(crate) turn: Option<(ObjectId, Timestamp)>,
     pub(crate) dropping: Option<Timestamp>,
+    pub(crate) making: bool,
+}
+
+impl Counter {
+    /// Whether the collection is there: made, and not on its way out.
+    pub(crate) fn is_there(&self) -> bool {
+        self.dropping.is_none() && !self.making
+    }
 }
 
 pub(crate) fn damaged(field: &str) -> StoreError {
@@ -137,6 +146,7 @@ impl Counter {
             clock: date("clock").map_err(|_| damaged("clock"))?,
             turn,
             dropping: date("dropping").ok(),
+            making: document.contains_key("making"),
         })
     }
 

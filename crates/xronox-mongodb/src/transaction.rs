@@ -355,7 +355,7 @@ impl Pen<'_> {
             return Err(Setback::Gone(name.clone()));
         };
         let counter = Counter::read(document)?;
-        if counter.dropping.is_some() {
+        if !counter.is_there() || !self.core.is_ours(name, &counter.shape) {
             return Err(Setback::Gone(name.clone()));
         }
         if counter

@@ -95,6 +95,22 @@ impl SqliteCatalog {
         self.file.backup(path.as_ref().to_owned()).await
     }
 
+    /// Removes the database file at `path` with everything beside it. Whoever
+    /// still has it open keeps what it has and cannot be reached any more, so
+    /// it is best [sealed](Catalog::seal) before.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`] if a file cannot be removed; remove it again.
+    pub async fn remove(path: impl Into<PathBuf>) -> Result<(), StoreError> {
+        let path = path.into();
+        let removed = tokio::task::spawn_blocking(move || File::remove(&path));
+        removed.await.map_err(|e| StoreError::Unavailable {
+            message: "removing the database was cut short".to_owned(),
+            source: Some(e.into()),
+        })?
+    }
+
     async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -519,6 +535,18 @@ impl Catalog for SqliteCatalog {
             next = following.filter(|_| damages.len() <= check::MAX_DAMAGES);
         }
         Ok(damages)
+    }
+
+    async fn seal(&self) -> Result<(), StoreError> {
+        self.file.seal(true).await
+    }
+
+    async fn unseal(&self) -> Result<(), StoreError> {
+        self.file.seal(false).await
+    }
+
+    async fn is_sealed(&self) -> Result<bool, StoreError> {
+        self.file.read(schema::is_sealed)
     }
 
     async fn close(&self) -> Result<(), StoreError> {

@@ -17,7 +17,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig};
 use tokio::sync::oneshot;
 use xronox_store::StoreError;
 
-use crate::{error::storage, network, schema};
+use crate::{collection::data_version, error::storage, network, schema};
 
 /// How long a writer or reader waits for another process.
 const BUSY_LIMIT: Duration = Duration::from_secs(30);
@@ -42,6 +42,7 @@ type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
 enum Job {
     Run(Run),
+    Seal(bool, oneshot::Sender<Result<(), StoreError>>),
     Close(oneshot::Sender<Result<(), StoreError>>),
 }
 
@@ -82,6 +83,7 @@ impl File {
                     connection,
                     path: path.to_owned(),
                     taken_back: Arc::clone(&taken_back),
+                    sealed: None,
                 };
                 move || writer.run(&queue)
             })
@@ -206,6 +208,39 @@ impl File {
         })?
     }
 
+    /// Seals the file behind the writes under way, or takes the seal off.
+    pub(crate) async fn seal(&self, sealed: bool) -> Result<(), StoreError> {
+        let (answer, done) = oneshot::channel();
+        self.jobs
+            .lock()
+            .as_ref()
+            .and_then(|jobs| jobs.send(Job::Seal(sealed, answer)).ok())
+            .ok_or(StoreError::Closed)?;
+        done.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Removes a file that nobody needs any more, with its log. One that is
+    /// gone, or was removed in part, is no error.
+    pub(crate) fn remove(path: &Path) -> Result<(), StoreError> {
+        // The log of a database that is not there is never replayed, so the
+        // database goes first.
+        for ending in ["", "-wal", "-shm"] {
+            let mut file = path.as_os_str().to_owned();
+            file.push(ending);
+            match fs::remove_file(&file) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                    let file = Path::new(&file).display();
+                    return Err(io(&format!("{file} cannot be removed"), e));
+                }
+                _ => {}
+            }
+        }
+        match path.parent() {
+            Some(folder) if folder.is_dir() => sync_folder(folder),
+            _ => Ok(()),
+        }
+    }
+
     /// Finishes the writes under way and closes the file.
     pub(crate) async fn close(&self) -> Result<(), StoreError> {
         let Some(jobs) = self.jobs.lock().take() else {
@@ -239,6 +274,8 @@ struct Writer {
     connection: Connection,
     path: PathBuf,
     taken_back: Arc<AtomicU64>,
+    /// Whether the file is sealed, and its version when that was read.
+    sealed: Option<(i64, bool)>,
 }
 
 impl Writer {
@@ -255,10 +292,14 @@ impl Writer {
                     job
                 }
             };
-            let mut close = None;
+            let (mut close, mut seal) = (None, None);
             for job in std::iter::once(first).chain(queue.try_iter()) {
                 match job {
                     Job::Run(run) => waiting.push(run),
+                    Job::Seal(sealed, answer) => {
+                        seal = Some((sealed, answer));
+                        break;
+                    }
                     Job::Close(answer) => {
                         close = Some(answer);
                         break;
@@ -270,6 +311,9 @@ impl Writer {
             }
             if !waiting.is_empty() {
                 self.transact(std::mem::take(&mut waiting));
+            }
+            if let Some((sealed, answer)) = seal {
+                let _ = answer.send(self.set_sealed(sealed));
             }
             if let Some(answer) = close {
                 let _ = answer.send(self.shut());
@@ -305,9 +349,34 @@ impl Writer {
         }
     }
 
+    /// Seals the file, or takes the seal off, in a commit of its own.
+    fn set_sealed(&mut self, sealed: bool) -> Result<(), StoreError> {
+        self.sealed = None;
+        let change = if sealed { schema::SEAL } else { schema::UNSEAL };
+        let done = self
+            .connection
+            .execute_batch(&format!("BEGIN IMMEDIATE; {change} COMMIT;"));
+        if done.is_err() && !self.connection.is_autocommit() {
+            let _ = self.connection.execute_batch("ROLLBACK");
+        }
+        done.map_err(storage)
+    }
+
+    /// Whether the file is sealed; asked inside a transaction.
+    fn is_sealed(&mut self) -> Result<bool, StoreError> {
+        let version = data_version(&self.connection)?;
+        match self.sealed {
+            Some((known, sealed)) if known == version => Ok(sealed),
+            _ => {
+                let sealed = schema::is_sealed(&self.connection)?;
+                self.sealed = Some((version, sealed));
+                Ok(sealed)
+            }
+        }
+    }
+
     fn attempt(&mut self, waiting: Vec<Run>, settle: &mut Vec<Answer>) -> Result<(), Failure> {
-        let db = &self.connection;
-        let begun = db.execute_batch("BEGIN IMMEDIATE");
+        let begun = self.connection.execute_batch("BEGIN IMMEDIATE");
         if let Err(error) = begun {
             let error = Arc::new(error);
             settle.extend(
@@ -316,6 +385,19 @@ impl Writer {
                     .map(|run| run(Err(describe(&error, false))).1),
             );
             return Err(Failure::Before(error));
+        }
+        let sealed = self.is_sealed();
+        let db = &self.connection;
+        if !matches!(sealed, Ok(false)) {
+            // Whatever may stand in the file, nothing may follow it.
+            let message = "the seal of the database cannot be read";
+            let why = || match &sealed {
+                Ok(_) => StoreError::Sealed,
+                Err(_) => StoreError::unavailable(message),
+            };
+            settle.extend(waiting.into_iter().map(|run| run(Err(why())).1));
+            let ended = db.execute_batch("ROLLBACK");
+            return ended.map_err(|error| Failure::Before(Arc::new(error)));
         }
         let mut failed = None;
         // A savepoint copies every page it changes; a job by itself is as
@@ -383,6 +465,7 @@ impl Writer {
     /// connection, and one more commit, which overwrites in the log whatever
     /// the lost one left behind. From then on what a reader sees is settled.
     fn reopen(&mut self) {
+        self.sealed = None;
         match connect(&self.path, true) {
             Ok(connection) => self.connection = connection,
             Err(error) => tracing::error!(%error, "reopening the database failed"),

@@ -10,9 +10,9 @@
 //! `PRAGMA application_id` is `0x58524e58` ("XRNX") and `user_version` the
 //! format, now 1. `xronox_marker` says whose database it is,
 //! `xronox_collection` and `xronox_index` what collections and indexes there
-//! are, `xronox_idempotency` which requests were answered. A collection `C`
-//! has the tables `c_C_ver` (version rows with small bodies), `c_C_body`
-//! (larger inline ones), `c_C_key` (ordered keys as intervals of commits) and
+//! are, `xronox_idempotency` which requests were answered; `xronox_sealed` is
+//! there as long as the file is sealed. A collection `C` has the tables
+//! `c_C_ver` (version rows with small bodies), `c_C_body` (larger inline ones), `c_C_key` (ordered keys as intervals of commits) and
 //! `c_C_unique`; names are encoded as
 //! [`encode_name`](xronox_model::encode_name) says. The tables of plain
 //! documents, `xronox_doc…`, are described where they are made. The head of a

@@ -38,6 +38,18 @@ pub(crate) const READER: &str = "
 /// A commit that changes nothing anyone reads.
 pub(crate) const SETTLE: &str = "UPDATE xronox_marker SET settled = settled + 1;";
 
+/// What makes a file sealed: a table of this name. Whoever begins a transaction
+/// sees that the schema has changed.
+pub(crate) const SEAL: &str = "CREATE TABLE IF NOT EXISTS xronox_sealed (sealed INTEGER) STRICT;";
+pub(crate) const UNSEAL: &str = "DROP TABLE IF EXISTS xronox_sealed;";
+
+/// Whether a file is sealed.
+pub(crate) fn is_sealed(db: &Connection) -> Result<bool, StoreError> {
+    db.prepare_cached("SELECT 1 FROM sqlite_schema WHERE name = 'xronox_sealed'")
+        .and_then(|mut s| s.exists([]))
+        .map_err(storage)
+}
+
 const TABLES: &str = "
 CREATE TABLE xronox_marker (
     database TEXT NOT NULL,

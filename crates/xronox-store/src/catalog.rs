@@ -232,6 +232,22 @@ pub trait Catalog: Send + Sync + fmt::Debug {
     /// the agreement of its indexes with its rows. Gives one text a damage.
     async fn check(&self, collection: &CollectionName) -> Result<Vec<String>, StoreError>;
 
+    /// Seals the database: once this returns, every write to it is
+    /// [`StoreError::Sealed`], whichever process and handle it comes from and
+    /// however long it was under way, and so are writes to plain documents where
+    /// the database is [durable](Capabilities::durable). Reads go on, and see
+    /// all that was acknowledged. To be repeated after an error; sealing again
+    /// changes nothing.
+    ///
+    /// For what has to be the last state of a database: moving it, removing it.
+    async fn seal(&self) -> Result<(), StoreError>;
+
+    /// Takes the seal off, if there is one.
+    async fn unseal(&self) -> Result<(), StoreError>;
+
+    /// Whether the database is sealed, or half so after an error.
+    async fn is_sealed(&self) -> Result<bool, StoreError>;
+
     /// Finishes what is under way and lets go of the database. Later calls
     /// are [`StoreError::Closed`].
     async fn close(&self) -> Result<(), StoreError>;

@@ -40,6 +40,10 @@ pub enum StoreError {
         /// The collection.
         collection: CollectionName,
     },
+    /// The database is [sealed](crate::Catalog::seal), or was removed. Nothing
+    /// was written, and nothing ever will be through this handle.
+    #[error("the database is sealed: it is being moved or removed, or was; open it again")]
+    Sealed,
     /// The store was closed.
     #[error("the store is closed")]
     Closed,

@@ -6,7 +6,13 @@ mod commit;
 mod find;
 mod indexing;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use async_trait::async_trait;
 use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
@@ -43,6 +49,8 @@ pub struct MemoryCatalog {
     clock: Arc<dyn Clock>,
     /// `None` once closed.
     collections: Mutex<Option<Collections>>,
+    /// Changed only while the collections are locked.
+    sealed: AtomicBool,
 }
 
 impl MemoryCatalog {
@@ -58,11 +66,20 @@ impl MemoryCatalog {
             },
             clock,
             collections: Mutex::new(Some(Collections::new())),
+            sealed: AtomicBool::new(false),
         }
     }
 
     fn open(&self) -> Result<MappedMutexGuard<'_, Collections>, StoreError> {
         MutexGuard::try_map(self.collections.lock(), Option::as_mut).map_err(|_| StoreError::Closed)
+    }
+
+    fn open_to_write(&self) -> Result<MappedMutexGuard<'_, Collections>, StoreError> {
+        let open = self.open()?;
+        if self.sealed.load(Ordering::Relaxed) {
+            return Err(StoreError::Sealed);
+        }
+        Ok(open)
     }
 
     /// Looks at one collection, an empty one if there is none of the name.
@@ -102,7 +119,7 @@ impl Catalog for MemoryCatalog {
         batches: &[(CollectionName, Batch)],
     ) -> Result<Vec<Vec<Outcome>>, StoreError> {
         ruling::check_batches(batches, CAPABILITIES)?;
-        commit::commit(&mut *self.open()?, batches, self.clock.now())
+        commit::commit(&mut *self.open_to_write()?, batches, self.clock.now())
     }
 
     async fn append_exact(
@@ -113,7 +130,7 @@ impl Catalog for MemoryCatalog {
         for body in rows.iter().filter_map(|row| row.body.as_ref()) {
             ruling::check_body(body, CAPABILITIES.max_inline)?;
         }
-        let mut collections = self.open()?;
+        let mut collections = self.open_to_write()?;
         let collection = collections.entry(collection.clone()).or_default();
         let taken = rows
             .into_iter()
@@ -263,7 +280,7 @@ impl Catalog for MemoryCatalog {
         collection: &CollectionName,
         spec: &IndexSpec,
     ) -> Result<Indexes, StoreError> {
-        self.open()?
+        self.open_to_write()?
             .entry(collection.clone())
             .or_default()
             .add_index(spec)
@@ -275,7 +292,7 @@ impl Catalog for MemoryCatalog {
         field: &Path,
         rows: Vec<(u64, FieldKeys)>,
     ) -> Result<(), StoreError> {
-        self.open()?
+        self.open_to_write()?
             .entry(collection.clone())
             .or_default()
             .fill_index(field, rows)
@@ -286,7 +303,7 @@ impl Catalog for MemoryCatalog {
         collection: &CollectionName,
         keys: Vec<(RecordId, u64, UniqueKey)>,
     ) -> Result<Vec<Taken>, StoreError> {
-        self.open()?
+        self.open_to_write()?
             .entry(collection.clone())
             .or_default()
             .fill_unique(keys)
@@ -297,14 +314,14 @@ impl Catalog for MemoryCatalog {
         collection: &CollectionName,
         name: &str,
     ) -> Result<Indexes, StoreError> {
-        self.open()?
+        self.open_to_write()?
             .entry(collection.clone())
             .or_default()
             .index_ready(name)
     }
 
     async fn drop_index(&self, collection: &CollectionName, name: &str) -> Result<(), StoreError> {
-        self.open()?
+        self.open_to_write()?
             .entry(collection.clone())
             .or_default()
             .drop_index(name);
@@ -318,7 +335,7 @@ impl Catalog for MemoryCatalog {
     }
 
     async fn drop_collection(&self, collection: &CollectionName) -> Result<(), StoreError> {
-        self.open()?.remove(collection);
+        self.open_to_write()?.remove(collection);
         Ok(())
     }
 
@@ -347,6 +364,23 @@ impl Catalog for MemoryCatalog {
 
     async fn check(&self, collection: &CollectionName) -> Result<Vec<String>, StoreError> {
         self.look(collection, check::check)
+    }
+
+    async fn seal(&self) -> Result<(), StoreError> {
+        let _locked = self.open()?;
+        self.sealed.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    async fn unseal(&self) -> Result<(), StoreError> {
+        let _locked = self.open()?;
+        self.sealed.store(false, Ordering::Relaxed);
+        Ok(())
+    }
+
+    async fn is_sealed(&self) -> Result<bool, StoreError> {
+        let _locked = self.open()?;
+        Ok(self.sealed.load(Ordering::Relaxed))
     }
 
     async fn close(&self) -> Result<(), StoreError> {

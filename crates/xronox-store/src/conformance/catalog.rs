@@ -10,6 +10,7 @@ mod preconditions;
 mod random;
 mod removal;
 mod repetition;
+mod sealing;
 mod time;
 mod uniqueness;
 mod versions;
@@ -30,6 +31,7 @@ pub use preconditions::*;
 pub use random::*;
 pub use removal::*;
 pub use repetition::*;
+pub use sealing::*;
 pub use time::*;
 pub use uniqueness::*;
 pub use versions::*;
@@ -130,6 +132,8 @@ macro_rules! catalog_cases {
             alike_ids_are_different_records
             alike_names_are_different_collections
             a_database_has_a_marker
+            a_sealed_database_takes_no_writes
+            a_seal_parts_what_was_acknowledged
             a_closed_catalog_says_so
             what_was_acknowledged_is_there_for_others
             short_random_histories_match_the_reference
@@ -193,6 +197,7 @@ mod tests {
             include_str!("catalog/random.rs"),
             include_str!("catalog/removal.rs"),
             include_str!("catalog/repetition.rs"),
+            include_str!("catalog/sealing.rs"),
             include_str!("catalog/time.rs"),
             include_str!("catalog/uniqueness.rs"),
             include_str!("catalog/versions.rs"),

@@ -216,7 +216,7 @@ pub async fn collections_commit_together(subject: &dyn Subject) {
     assert_eq!(right.head("late").await, None);
 }
 
-async fn racers(subject: &dyn Subject) -> Vec<Bench> {
+pub(super) async fn racers(subject: &dyn Subject) -> Vec<Bench> {
     let first = Bench::open(subject).await;
     let second = if first.catalog.capabilities().shared {
         subject.open().await
