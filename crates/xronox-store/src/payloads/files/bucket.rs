@@ -116,11 +116,16 @@ impl Bucket {
     }
 
     /// Removes a file durably, and the directories above it that are empty
-    /// then. `false` if there is no such file.
+    /// then. `false` if there is no such file. Of a directory that interrupted
+    /// deletes have left, whatever is empty goes.
     pub(super) fn remove(&self, file: &Path) -> io::Result<bool> {
         let existed = match fs::remove_file(file) {
             Ok(()) => true,
             Err(error) if is_absent(&error) => false,
+            Err(_) if fs::symlink_metadata(file)?.is_dir() => {
+                remove_empty(file)?;
+                false
+            }
             Err(error) => return Err(error),
         };
         self.check()?;
@@ -141,6 +146,22 @@ impl Bucket {
             }
         }
         sync(&self.root).map(|()| existed)
+    }
+}
+
+/// Removes a directory and those inside it, as far as they are empty.
+fn remove_empty(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            remove_empty(&entry.path())?;
+        }
+    }
+    match fs::remove_dir(directory) {
+        Err(error) if error.kind() != ErrorKind::DirectoryNotEmpty && !is_absent(&error) => {
+            Err(error)
+        }
+        _ => Ok(()),
     }
 }
 
@@ -185,6 +206,24 @@ fn sync(directory: &Path) -> io::Result<()> {
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_interrupted_deletes_left_can_be_removed() {
+        let base = tempfile::tempdir().unwrap();
+        let bucket = Bucket::new(base.path().to_owned());
+        let shop = base.path().join("shop");
+        fs::create_dir_all(shop.join("orders/o-1/v0")).unwrap();
+        fs::create_dir_all(shop.join("orders/o-2/v0")).unwrap();
+        let kept = shop.join("orders/o-2/v0/item.json");
+        fs::write(&kept, "body").unwrap();
+        assert!(!bucket.remove(&shop).unwrap());
+        assert!(kept.exists() && !shop.join("orders/o-1").exists());
+        assert!(bucket.remove(&kept).unwrap());
+        assert!(!shop.exists());
+        fs::create_dir_all(shop.join("orders/o-1/v0")).unwrap();
+        assert!(!bucket.remove(&shop).unwrap());
+        assert!(!shop.exists() && base.path().exists());
+    }
 
     #[test]
     fn a_directory_is_made_durable_once_and_again_when_it_is_another() {
