@@ -103,14 +103,8 @@ impl Shared {
     }
 
     pub(crate) fn committer(&self) -> &Committer {
-        self.committer.get_or_init(|| {
-            Committer::start(
-                Arc::clone(&self.database.catalog),
-                self.name.clone(),
-                self.database.settings.write_optimization.batch_size,
-                self.database.room.clone(),
-            )
-        })
+        self.committer
+            .get_or_init(|| Committer::start(&self.database, self.name.clone()))
     }
 
     /// What is being done, for messages.

@@ -158,6 +158,13 @@ impl Error {
         }
     }
 
+    /// Whether a write failed because its database is sealed.
+    pub(crate) fn is_sealed(&self) -> bool {
+        let source = self.source.as_deref();
+        let source = source.and_then(|source| source.downcast_ref());
+        matches!(source, Some(StoreError::Sealed))
+    }
+
     /// What a caller can do about it.
     pub fn kind(&self) -> &ErrorKind {
         &self.kind

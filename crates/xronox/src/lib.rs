@@ -251,7 +251,11 @@ pub use engine::{
 pub use error::{Error, ErrorKind};
 pub use input::{IntoDocument, IntoId, IntoMoment, IntoPath, Moment};
 pub use store::{Components, Open, Xronox};
-pub use tenancy::{ConnectionHealth, Context, DatabaseType, Shareable, Tiered};
+pub use tenancy::{
+    CancelMove, ConnectionHealth, Context, CreateTenant, DatabaseType, DropReport, DropTenant,
+    ListTenants, MoveReport, MoveTenant, Shareable, TenantInfo, TenantPage, TenantPlace,
+    TenantState, Tenants, Tiered,
+};
 pub use tiers::{Layers, ReadTiers, TierName};
 pub use xronox_model::{
     Attempt, BucketRole, CollectionName, Direction, Identity, Include, Op, PatchOp, Path,

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, OnceLock, Weak,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
 };
 
@@ -27,6 +27,9 @@ pub(crate) struct Storage {
     /// In front of every payload key.
     pub(crate) prefix: String,
     pub(crate) room: Room,
+    /// Whether a write found the database sealed: it is about to be somewhere
+    /// else, or is already.
+    pub(crate) outdated: Arc<AtomicBool>,
     /// What the handles of each collection share, while there are any.
     shared: Mutex<HashMap<CollectionName, Weak<Shared>>>,
 }
@@ -57,6 +60,7 @@ impl Storage {
             settings,
             clock,
             room,
+            outdated: Arc::default(),
             shared: Mutex::default(),
         })
     }
@@ -72,6 +76,21 @@ impl Storage {
         let shared = Shared::new(Arc::clone(self), name.clone());
         all.insert(name.clone(), Arc::downgrade(&shared));
         shared
+    }
+
+    pub(crate) fn is_outdated(&self) -> bool {
+        self.outdated.load(Ordering::Acquire)
+    }
+
+    /// Refuses to put a body that no version could name.
+    pub(crate) async fn refuse_sealed(&self) -> Result<(), Error> {
+        if self.is_outdated() {
+            if self.catalog.is_sealed().await? {
+                return Err(StoreError::Sealed.into());
+            }
+            self.outdated.store(false, Ordering::Release);
+        }
+        Ok(())
     }
 
     /// Refuses to go on once the store is closed.

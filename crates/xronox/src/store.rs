@@ -7,7 +7,9 @@ use xronox_store::{Catalog, Clock, Documents, PayloadCache, Payloads, Space, Sys
 
 use crate::{
     Collection, Config, ConnectionHealth, Context, Database, Error, ErrorKind, Settings,
-    engine::room::Room, storage::Storage, tenancy::Tenancy,
+    engine::room::Room,
+    storage::Storage,
+    tenancy::{Tenancy, Tenants},
 };
 
 /// The tenant of a store without tenants.
@@ -181,7 +183,10 @@ impl Xronox {
     /// no such tenant, [`Config`](ErrorKind::Config) if it has no other such
     /// database, [`Invalid`](ErrorKind::Invalid) for names that cannot be one,
     /// [`Forbidden`](ErrorKind::Forbidden) for a `dbName` that is not the
-    /// database's, and for a database that is somebody else's; those of [`open`](Self::open).
+    /// database's, for a database that is somebody else's, and for a tenant
+    /// that is [suspended](Tenants::suspend),
+    /// [`Unavailable`](ErrorKind::Unavailable) for one that is being
+    /// [dropped](Tenants::drop); those of [`open`](Self::open).
     pub fn with(&self, context: Context) -> Open<'_> {
         Open {
             xronox: self,
@@ -201,6 +206,15 @@ impl Xronox {
             Databases::Configured(tenancy) => tenancy.open_tier(context).await,
             Databases::Assembled => Ok(None),
         }
+    }
+
+    /// The tenants of the store: to list and create them, to suspend, move and
+    /// drop them.
+    pub fn tenants(&self) -> Tenants {
+        Tenants::of(match &self.databases {
+            Databases::Configured(tenancy) => Some(Arc::clone(tenancy)),
+            Databases::Assembled => None,
+        })
     }
 
     /// The runtime database of the tenant `default`.

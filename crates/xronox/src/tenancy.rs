@@ -4,8 +4,13 @@ mod address;
 mod connections;
 mod context;
 mod directory;
+mod listing;
 mod placement;
+mod record;
+mod relocation;
+mod removal;
 mod resolve;
+mod tenants;
 
 use std::{
     collections::HashMap,
@@ -22,9 +27,10 @@ use tokio::sync::OnceCell;
 use xronox_store::{Clock, PayloadCache, Payloads, StoreError, SystemClock};
 
 use self::{
-    address::{Address, Owner},
+    address::{Address, Owner, Place},
     connections::Connections,
     directory::Directory,
+    record::Record,
     resolve::{Resolution, Resolver},
 };
 use crate::{
@@ -34,6 +40,10 @@ use crate::{
 
 pub use connections::ConnectionHealth;
 pub use context::{Context, DatabaseType, Shareable, Tiered};
+pub use listing::{ListTenants, TenantInfo, TenantPage, TenantPlace, TenantState};
+pub use relocation::{CancelMove, MoveReport, MoveTenant};
+pub use removal::{DropReport, DropTenant};
+pub use tenants::{CreateTenant, Tenants};
 
 /// Databases that are kept open. The one used longest ago is let go first; one
 /// that somebody has a handle of stays open until that is dropped.
@@ -46,8 +56,32 @@ const IDLE: Duration = Duration::from_mins(10);
 /// The database of the directory, where no generic metadata database is.
 const DIRECTORY: &str = "xronox_directory";
 
-/// The reference of a connection, and the name of a database there.
-type Place = (String, String);
+/// What a context means.
+#[derive(Debug)]
+struct Resolved {
+    owner: Owner,
+    address: Address,
+    /// Whether the directory says so, and not the configuration alone.
+    recorded: bool,
+    /// Whether it is about to be somewhere else.
+    moving: bool,
+}
+
+/// Why a database was not opened.
+enum Unopened {
+    /// It is not where it was any more.
+    Moved,
+    Failed(Arc<Error>),
+}
+
+impl From<Error> for Unopened {
+    fn from(error: Error) -> Self {
+        Self::Failed(Arc::new(error))
+    }
+}
+
+/// How often a database is looked for that moves meanwhile.
+const LOOKS: usize = 3;
 
 /// All databases that a configuration describes, opened when they are used.
 #[derive(Debug)]
@@ -63,7 +97,7 @@ pub(crate) struct Tenancy {
     /// Where the decisions are kept, if there are any to be made.
     directory_at: Option<Address>,
     directory: OnceCell<Directory>,
-    resolved: Cache<Context, Arc<(Owner, Address)>>,
+    resolved: Cache<Context, Arc<Resolved>>,
     /// Those that are kept open, each with its weight.
     open: Cache<Place, (Database, u32)>,
     /// Every database that is still open, whether or not it is among those
@@ -122,7 +156,52 @@ impl Tenancy {
 
     /// The database of a context, opened if it is not.
     pub(crate) async fn open(&self, context: &Context) -> Result<Database, Error> {
-        self.check_open()?;
+        for _ in 0..LOOKS {
+            self.check_open()?;
+            let resolved = self.resolved(context).await?;
+            let place = resolved.address.place();
+            let (database, _) = if let Some(open) = self.open.get(&place).await {
+                open
+            } else {
+                let opening = self
+                    .open
+                    .try_get_with(place.clone(), self.open_current(&resolved));
+                match Box::pin(opening).await {
+                    Ok(opened) => opened,
+                    Err(unopened) => match &*unopened {
+                        Unopened::Failed(error) => {
+                            return Err(Error::of_several(Arc::clone(error)));
+                        }
+                        Unopened::Moved => {
+                            self.resolved.invalidate(context).await;
+                            continue;
+                        }
+                    },
+                }
+            };
+            if let Err(closed) = self.check_open() {
+                // It was opened while the store was being closed.
+                database.storage.catalog.close().await?;
+                return Err(closed);
+            }
+            if !database.storage.is_outdated() {
+                return Ok(database);
+            }
+            // It took no write: it is about to be somewhere else, or is.
+            self.resolved.invalidate(context).await;
+            let now = self.resolved(context).await?;
+            if now.moving && now.address == resolved.address {
+                return Ok(database);
+            }
+            self.let_go(&place).await;
+        }
+        Err(Error::new(
+            ErrorKind::Unavailable,
+            format!("{context}: its database keeps moving"),
+        ))
+    }
+
+    async fn resolved(&self, context: &Context) -> Result<Arc<Resolved>, Error> {
         let resolved = if let Some(resolved) = self.resolved.get(context).await {
             resolved
         } else {
@@ -131,28 +210,15 @@ impl Tenancy {
                 .try_get_with_by_ref(context, self.resolve(context));
             Box::pin(resolved).await.map_err(Error::of_several)?
         };
-        let (owner, address) = &*resolved;
         if let Some(expected) = &context.db_name
-            && *expected != address.database
+            && *expected != resolved.address.database
         {
             return Err(Error::new(
                 ErrorKind::Forbidden,
                 format!("{context}: its database is not {expected:?}"),
             ));
         }
-        let key = (address.connection.clone(), address.database.clone());
-        let (database, _) = if let Some(open) = self.open.get(&key).await {
-            open
-        } else {
-            let opened = self.open.try_get_with(key, self.open_at(owner, address));
-            Box::pin(opened).await.map_err(Error::of_several)?
-        };
-        if let Err(closed) = self.check_open() {
-            // It was opened while the store was being closed.
-            database.storage.catalog.close().await?;
-            return Err(closed);
-        }
-        Ok(database)
+        Ok(resolved)
     }
 
     /// The database of a context; `None` if the configuration has none, or
@@ -176,28 +242,48 @@ impl Tenancy {
         Ok(())
     }
 
-    async fn resolve(&self, context: &Context) -> Result<Arc<(Owner, Address)>, Error> {
-        let Resolution {
-            address,
-            recorded,
-            create,
-        } = self.resolver.resolve(context)?;
+    async fn resolve(&self, context: &Context) -> Result<Arc<Resolved>, Error> {
+        context.check()?;
         let owner = Owner::from(context);
-        if !recorded {
-            return Ok(Arc::new((owner, address)));
+        let said = self.resolver.resolve(context);
+        let known = |address, recorded, moving| {
+            Arc::new(Resolved {
+                owner: owner.clone(),
+                address,
+                recorded,
+                moving,
+            })
+        };
+        match &said {
+            Ok(resolution) if !resolution.recorded => {
+                return Ok(known(resolution.address.clone(), false, false));
+            }
+            // The directory may know what the context does not say.
+            Err(error) if *error.kind() != ErrorKind::Invalid || self.directory_at.is_none() => {
+                return said.map(|resolution| known(resolution.address, true, false));
+            }
+            _ => {}
         }
         let directory = self.directory().await?;
-        let entry = match directory.find(&owner).await? {
-            Some(entry) => entry,
-            None if create || self.is_theirs(&owner, &address).await? => {
-                directory.settle(&owner, address).await?
-            }
-            None => {
-                let message = format!("{owner}: there is no such tenant");
-                return Err(Error::new(ErrorKind::UnknownTenant, message));
-            }
+        let standing = directory.look(&owner).await?;
+        let record = standing.record.as_ref();
+        record.map_or(Ok(()), Record::admit)?;
+        if let Some(address) = standing.address(&owner) {
+            let moving = record.and_then(Record::moving).is_some();
+            return Ok(known(address.clone(), true, moving));
+        }
+        let Resolution {
+            address, create, ..
+        } = match record {
+            Some(record) => self.resolver.resolve(&record.complete(context))?,
+            None => said?,
         };
-        Ok(Arc::new((owner, entry.address)))
+        if !create && record.is_none() && !self.is_theirs(&owner, &address).await? {
+            let message = format!("{owner}: there is no such tenant");
+            return Err(Error::new(ErrorKind::UnknownTenant, message));
+        }
+        let entry = directory.settle(&owner, address).await?;
+        Ok(known(entry.address, true, false))
     }
 
     /// Whether there is a database that says that it is this owner's.
@@ -225,8 +311,77 @@ impl Tenancy {
         opened.await
     }
 
-    async fn open_at(&self, owner: &Owner, address: &Address) -> Result<(Database, u32), Error> {
-        let key = (address.connection.clone(), address.database.clone());
+    /// Opens a database where it is now.
+    ///
+    /// What was resolved may be out of date. A database that has moved away or
+    /// was dropped would be made anew and empty, so the directory is asked
+    /// before; and again after, since it may have gone in between. From then on
+    /// the seal keeps writes from a database that goes.
+    async fn open_current(&self, resolved: &Resolved) -> Result<(Database, u32), Unopened> {
+        self.confirm(resolved).await?;
+        let opened = self
+            .open_at(&resolved.owner, &resolved.address, self.existing)
+            .await?;
+        let confirmed = if resolved.recorded {
+            self.confirm(resolved).await
+        } else {
+            refuse_sealed(&resolved.owner, &opened.0).await
+        };
+        if confirmed.is_err() {
+            self.let_go(&resolved.address.place()).await;
+        }
+        confirmed.map(|()| opened)
+    }
+
+    /// Makes sure that a database is still where it was.
+    async fn confirm(&self, resolved: &Resolved) -> Result<(), Unopened> {
+        if !resolved.recorded {
+            return Ok(());
+        }
+        let standing = self.directory().await?.look(&resolved.owner).await?;
+        let record = standing.record.as_ref();
+        record.map_or(Ok(()), Record::admit)?;
+        match standing.address(&resolved.owner) {
+            Some(address) if *address == resolved.address => Ok(()),
+            _ => Err(Unopened::Moved),
+        }
+    }
+
+    /// Lets go of an open database. Its handles keep what they have.
+    async fn let_go(&self, place: &Place) {
+        self.open.invalidate(place).await;
+        self.alive.lock().remove(place);
+    }
+
+    /// Forgets where the databases of a tenant are.
+    async fn unresolve(&self, tenant: &str) {
+        let known: Vec<Arc<Context>> = self
+            .resolved
+            .iter()
+            .map(|(context, _)| context)
+            .filter(|context| context.tenant_id() == Some(tenant))
+            .collect();
+        for context in known {
+            self.resolved.invalidate(&*context).await;
+        }
+    }
+
+    /// The directory, for what cannot be done without one.
+    async fn directory_of_tenants(&self) -> Result<Option<&Directory>, Error> {
+        match self.directory_at {
+            Some(_) => self.directory().await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Opens a database, made if it is not there unless it has to be.
+    async fn open_at(
+        &self,
+        owner: &Owner,
+        address: &Address,
+        existing: bool,
+    ) -> Result<(Database, u32), Error> {
+        let key = address.place();
         let client = self.connections.database(&address.connection)?;
         let weight = if client.is_folder() {
             WEIGHT_OF_FILE
@@ -237,7 +392,7 @@ impl Tenancy {
         if let Some(storage) = alive {
             return Ok((Database::new(storage), weight));
         }
-        if self.existing && !client.exists(&address.database).await? {
+        if existing && !client.exists(&address.database).await? {
             let message = format!("{}: there is no store here", address.database);
             return Err(Error::new(ErrorKind::NotFound, message));
         }
@@ -293,6 +448,21 @@ impl Tenancy {
     }
 }
 
+/// Refuses a listed database that somebody is dropping.
+async fn refuse_sealed(owner: &Owner, database: &Database) -> Result<(), Unopened> {
+    if database
+        .storage
+        .catalog
+        .is_sealed()
+        .await
+        .map_err(Error::from)?
+    {
+        let message = format!("{owner}: its database is being dropped");
+        return Err(Error::new(ErrorKind::Unavailable, message).into());
+    }
+    Ok(())
+}
+
 /// Where the directory of tenants is: in the generic metadata database or, with
 /// a single connection, in a database of its own there.
 fn directory_of(config: &Config) -> Result<Address, Error> {
@@ -303,6 +473,7 @@ fn directory_of(config: &Config) -> Result<Address, Error> {
         database: database.to_owned(),
         space: None,
         analytics: None,
+        placed: None,
     };
     if let Some(DatabaseConfig {
         db_conn_ref: Some(connection),

@@ -4,7 +4,10 @@
 //! load and a lone write waits for nobody. There are no timers.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -14,9 +17,14 @@ use tokio::{
     time::error::Elapsed,
 };
 use xronox_model::{Attempt, Body, CollectionName, RecordId};
-use xronox_store::{Append, Batch, Catalog, Commit, Mutation, NewBody, Outcome, StoreError};
+use xronox_store::{
+    Append, Batch, Catalog, Commit, Mutation, NewBody, Outcome, Payloads, StoreError,
+};
 
-use crate::engine::{draft::brief, room::Room};
+use crate::{
+    engine::{draft::brief, room::Room},
+    storage::Storage,
+};
 
 /// A batch ends at this many bytes of inline bodies, as stored. A body that has
 /// more is a batch of its own.
@@ -93,18 +101,17 @@ impl Pending {
 }
 
 impl Committer {
-    pub(crate) fn start(
-        catalog: Arc<dyn Catalog>,
-        collection: CollectionName,
-        batch_rows: usize,
-        room: Room,
-    ) -> Self {
+    pub(crate) fn start(database: &Storage, collection: CollectionName) -> Self {
         let (queue, requests) = mpsc::channel(MAX_WAITING);
+        let room = database.room.clone();
+        let batch_rows = database.settings.write_optimization.batch_size;
         let batch_rows = batch_rows.clamp(1, 1000);
         let task = Task {
-            catalog,
+            catalog: Arc::clone(&database.catalog),
+            payloads: database.payloads.clone(),
             collection,
             batch_rows,
+            outdated: Arc::clone(&database.outdated),
             requests,
             held: None,
         };
@@ -179,8 +186,11 @@ fn held_bytes(mutation: &Mutation) -> usize {
 
 struct Task {
     catalog: Arc<dyn Catalog>,
+    payloads: Payloads,
     collection: CollectionName,
     batch_rows: usize,
+    /// Raised once the database is found sealed.
+    outdated: Arc<AtomicBool>,
     requests: mpsc::Receiver<Request>,
     /// A request that did not fit into the last batch.
     held: Option<Request>,
@@ -277,10 +287,24 @@ impl Task {
                 }
             }
             Err(error) => {
+                if matches!(error, StoreError::Sealed) {
+                    self.outdated.store(true, Ordering::Release);
+                    self.take_back(&batch.mutations).await;
+                }
                 let error = Arc::new(error);
                 for request in fresh {
                     answer(request, Err(Trouble::Store(Arc::clone(&error))));
                 }
+            }
+        }
+    }
+
+    /// Deletes the bodies of mutations that were refused for good, where nobody
+    /// collects garbage any more.
+    async fn take_back(&self, mutations: &[Mutation]) {
+        for body in mutations.iter().filter_map(given_body) {
+            if let Err(error) = self.payloads.delete(&body.location).await {
+                tracing::warn!(collection = %self.collection, %error, "a body is left behind");
             }
         }
     }

@@ -188,7 +188,7 @@ impl<'a> IntoFuture for Gc<'a> {
                 garbage: self.garbage,
                 report: &mut report,
             };
-            for role in roles(home) {
+            for role in roles(home, &ROLES) {
                 sweep.bucket(home, role).await?;
             }
             if !sweep.dry_run {
@@ -200,9 +200,9 @@ impl<'a> IntoFuture for Gc<'a> {
 }
 
 /// The roles to look through; of those that share a bucket, one.
-fn roles(space: &Space) -> Vec<BucketRole> {
+pub(crate) fn roles(space: &Space, among: &[BucketRole]) -> Vec<BucketRole> {
     let mut roles: Vec<BucketRole> = Vec::new();
-    for role in ROLES {
+    for &role in among {
         let Ok(bucket) = space.bucket(role) else {
             continue;
         };

@@ -90,6 +90,7 @@ impl Shared {
             let key = item_key(&self.database.prefix, &self.name, id, ov, attempt);
             // Until it is there; on its way to its commit it takes room anew.
             let _room = self.database.room.take(stored.len()).await?;
+            self.database.refuse_sealed().await?;
             put_at = Some(Instant::now());
             let payloads = &self.database.payloads;
             (payloads.put(&key, stored, BucketRole::Records).await?, None)

@@ -3,9 +3,14 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use xronox_model::Timestamp;
 use xronox_store::PerRole;
 
 use super::context::{Context, DatabaseType, Tier};
+
+/// The reference of a connection, the name of a database there, and since when
+/// it is the one that the directory means.
+pub(super) type Place = (String, String, Option<Timestamp>);
 
 /// Where a database is, and what it is called there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +25,23 @@ pub(super) struct Address {
     /// The database of its analytics, on the same connection.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) analytics: Option<String>,
+    /// When the directory placed it there: tells it from an earlier one that was
+    /// dropped or has moved away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) placed: Option<Timestamp>,
+}
+
+impl Address {
+    /// What it is known by while it is open.
+    pub(super) fn place(&self) -> Place {
+        let Self {
+            connection,
+            database,
+            placed,
+            ..
+        } = self;
+        (connection.clone(), database.clone(), *placed)
+    }
 }
 
 /// The buckets of a space that a database uses.

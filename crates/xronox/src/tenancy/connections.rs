@@ -220,6 +220,24 @@ impl DatabaseClient {
         }
     }
 
+    /// Removes the database of this name with everything in it, whosever it is.
+    /// One that is gone is no error.
+    pub(super) async fn remove(&self, database: &str) -> Result<(), Error> {
+        match self.server.get_or_try_init(|| self.connect()).await? {
+            Server::Memory(databases) => {
+                databases.lock().remove(database);
+                Ok(())
+            }
+            #[cfg(feature = "sqlite")]
+            Server::Folder(folder) => {
+                let file = folder.join(file_of(database));
+                Ok(xronox_sqlite::SqliteCatalog::remove(file).await?)
+            }
+            #[cfg(feature = "mongodb")]
+            Server::Mongo(connection) => Ok(connection.drop_database(database).await?),
+        }
+    }
+
     #[cfg_attr(
         not(feature = "mongodb"),
         expect(clippy::unused_async, reason = "only servers are waited for")

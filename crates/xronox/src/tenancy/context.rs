@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
+use super::address::Owner;
 use crate::{Error, ErrorKind};
 
 /// Ids of tenants and names of domains have at most this many bytes.
@@ -74,6 +75,16 @@ pub enum DatabaseType {
 }
 
 impl DatabaseType {
+    /// All of them.
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Metadata,
+        Self::Knowledge,
+        Self::Runtime,
+        Self::Logs,
+        Self::Identities,
+        Self::Messaging,
+    ];
+
     /// The name, as configurations spell it.
     pub fn name(self) -> &'static str {
         match self {
@@ -189,6 +200,16 @@ impl Context {
             meta: BTreeMap::new(),
             db_name: None,
         }
+    }
+
+    /// The context of an owner's database.
+    pub(super) fn of_owner(owner: &Owner) -> Self {
+        let tier = match (&owner.domain, &owner.tenant_id) {
+            (Some(domain), _) => Tier::Domain(domain.clone()),
+            (None, Some(tenant)) => Tier::Tenant(tenant.clone()),
+            (None, None) => Tier::Generic,
+        };
+        Self::of(owner.database_type, tier)
     }
 
     /// What the tenant has booked (`{tier}` in templates, and the key of the

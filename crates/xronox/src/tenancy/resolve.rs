@@ -177,6 +177,17 @@ impl Resolver {
         self.listed.contains_key(owner)
     }
 
+    /// The tenants that are listed.
+    pub(super) fn listed_tenants(&self) -> impl Iterator<Item = &str> {
+        let owners = self.listed.keys();
+        owners.filter_map(|owner| owner.tenant_id.as_deref())
+    }
+
+    /// Whether there may be a tenant that no list names, for a type of database.
+    pub(super) fn has_dynamic(&self, database_type: DatabaseType) -> bool {
+        self.dynamic.contains_key(&database_type)
+    }
+
     /// Whether a tenant can be one that no list names.
     pub(super) fn has_dynamic_tenants(&self) -> bool {
         let mut all = self.dynamic.values();
@@ -242,6 +253,7 @@ impl Resolver {
                 database: name.clone(),
                 space,
                 analytics: database.analytics_db_name.clone(),
+                placed: None,
             },
         })
     }
@@ -313,6 +325,7 @@ impl Resolver {
                 database: name,
                 space,
                 analytics,
+                placed: None,
             },
         })
     }

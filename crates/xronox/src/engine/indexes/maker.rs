@@ -79,6 +79,10 @@ impl Maker {
     }
 
     fn give_up(&self, fields: &[Path], error: Error) -> Result<(), Error> {
+        // Who reads before it is somewhere else goes without.
+        if error.is_sealed() {
+            return Ok(());
+        }
         if matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Closed) {
             return Err(error);
         }
