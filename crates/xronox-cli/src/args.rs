@@ -79,9 +79,6 @@ pub(crate) struct Whose {
         id = "database_type"
     )]
     pub(crate) database_type: Option<String>,
-    /// What the tenant has booked, for one that is made by its first use
-    #[arg(long, global = true, value_name = "NAME", requires = "tenant")]
-    pub(crate) plan: Option<String>,
 }
 
 impl Whose {
@@ -91,7 +88,6 @@ impl Whose {
             tenant,
             domain,
             database_type,
-            plan,
         } = self;
         if tenant.is_none() && domain.is_none() && database_type.is_none() {
             return Ok(None);
@@ -102,7 +98,6 @@ impl Whose {
             ("databaseType", Some(database_type)),
             ("tenantId", tenant),
             ("domain", domain),
-            ("tenantTier", plan),
         ] {
             if let Some(value) = value {
                 context.insert(key.to_owned(), value.into());
@@ -154,6 +149,9 @@ pub(crate) enum Command {
     MoveVersions,
     /// Show how much there is
     Stats(Stats),
+    /// List the tenants of a store, create, suspend, move and drop them
+    #[command(subcommand)]
+    Tenants(Tenants),
     /// Look at the configuration
     #[command(subcommand)]
     Config(Config),
@@ -490,6 +488,69 @@ pub(crate) struct Gc {
 pub(crate) struct Stats {
     /// Only this collection
     pub(crate) collection: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Tenants {
+    /// List them, with where their databases are
+    List {
+        /// Begin after this id
+        #[arg(long, value_name = "ID")]
+        after: Option<String>,
+        /// At most so many [default: all]
+        #[arg(long, value_name = "N")]
+        limit: Option<usize>,
+    },
+    /// Make a tenant, with its databases
+    Create {
+        id: String,
+        /// What it has booked: one of the tiers of dynamicTenants
+        #[arg(long)]
+        plan: Option<String>,
+        /// Metadata for the names of its databases, such as region=eu
+        #[arg(long, value_name = "KEY=VALUE", value_parser = assignment)]
+        meta: Vec<(String, String)>,
+    },
+    /// Show one tenant
+    Describe { id: String },
+    /// Let nobody open a tenant
+    Suspend { id: String },
+    /// Let a suspended tenant be opened again
+    Resume { id: String },
+    /// Remove a tenant for good: its databases, their bodies, its entries.
+    /// What was interrupted goes on when it is said again
+    Drop(DropTenant),
+    /// Move a tenant to another connection, with all history. What was
+    /// interrupted goes on when it is said again
+    Move {
+        id: String,
+        /// The connection, a key of dbConnections
+        #[arg(long, value_name = "CONN", required_unless_present = "cancel")]
+        to: Option<String>,
+        /// Leave the old databases, sealed, for processes that still read
+        /// there; the same command without this removes them
+        #[arg(long, conflicts_with = "cancel")]
+        keep_old: bool,
+        /// Give up a move that was interrupted before it was at the new place
+        #[arg(long, conflicts_with = "to")]
+        cancel: bool,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct DropTenant {
+    pub(crate) id: String,
+    /// Only say what would be removed
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Do not ask
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+fn assignment(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("not of the form KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
 }
 
 #[derive(Debug, clap::Args)]

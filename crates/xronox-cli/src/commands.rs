@@ -20,6 +20,7 @@ mod move_versions;
 mod put;
 mod restore;
 mod stats;
+mod tenants;
 mod verify;
 
 use futures::{FutureExt, future::BoxFuture};
@@ -43,6 +44,7 @@ pub(crate) fn run(command: Command, cx: &mut Context) -> BoxFuture<'_, Result<Ex
             Command::Demo(args) => return demo::run(args, cx).await,
             Command::Import(args) => return import::run(args, cx).await,
             Command::Restore(args) => return restore::run(args, cx).await,
+            Command::Tenants(args) => return tenants::run(args, cx).await,
             _ => {}
         }
         let work = Box::pin(async {
@@ -64,9 +66,11 @@ pub(crate) fn run(command: Command, cx: &mut Context) -> BoxFuture<'_, Result<Ex
                 Command::Stats(args) => stats::run(args, cx).await,
                 Command::Config(args) => config::run(args, cx).await,
                 Command::Completions(args) => completions::run(&args, cx),
-                Command::Copy(_) | Command::Demo(_) | Command::Import(_) | Command::Restore(_) => {
-                    Ok(Exit::Done)
-                }
+                Command::Copy(_)
+                | Command::Demo(_)
+                | Command::Import(_)
+                | Command::Restore(_)
+                | Command::Tenants(_) => Ok(Exit::Done),
             }
         });
         interrupt.or(work).await

@@ -118,16 +118,27 @@ impl Context {
         Ok(self.database().await?.collection(name)?)
     }
 
+    /// The store as a whole. Where it is a folder, that has to be there.
+    pub(crate) async fn store(&mut self) -> Result<Xronox, Failure> {
+        self.check_there()?;
+        self.open(false).await
+    }
+
     /// The database, which has to be there.
     pub(crate) async fn database(&mut self) -> Result<Database, Failure> {
+        self.check_there()?;
+        let store = self.open(true).await?;
+        database_of(&store, self.whose.clone()).await
+    }
+
+    fn check_there(&self) -> Result<(), Failure> {
         if self.store.is_none() && self.place.is_empty() {
             return Err(Failure::not_found(format!(
                 "{}: there is no store here; `xronox init` makes one, and so does the first write",
                 self.place
             )));
         }
-        let store = self.open(true).await?;
-        database_of(&store, self.whose.clone()).await
+        Ok(())
     }
 
     /// The collections to look at: the one that is named and has to be there,

@@ -137,6 +137,14 @@ impl Failure {
         }
     }
 
+    pub(crate) fn unavailable(message: impl Into<String>) -> Self {
+        Self {
+            exit: Exit::Unavailable,
+            kind: "Unavailable",
+            message: message.into(),
+        }
+    }
+
     pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self {
             exit: Exit::Usage,
