@@ -242,7 +242,8 @@ impl Constraint {
     }
 
     /// The ranges, sorted and apart from one another. The first is, or begins
-    /// with, the point of [`OrderedKey::overflow`].
+    /// with, the point of [`OrderedKey::overflow`], unless the constraint was
+    /// [tightened](Narrow::tighten).
     pub fn ranges(&self) -> &[KeyRange] {
         &self.ranges
     }
@@ -318,11 +319,14 @@ impl Narrow {
             .min_by_key(|constraint| constraint.rank())
     }
 
-    /// Makes one constraint of all those on a path that `is_scalar` vouches for.
+    /// Makes one constraint of all those on a path that `is_scalar` vouches for,
+    /// and leaves the point of [`OrderedKey::overflow`] out of it, unless nothing
+    /// else is left: whoever looks there is told whether an array was met since.
     ///
     /// That is sound only for a path that meets an array in no document of the
     /// collection ([`FieldKeys::is_multi`](crate::FieldKeys::is_multi) says so for
-    /// one): a single key must then meet all constraints.
+    /// one): a single key must then meet all constraints, and there is never
+    /// more than one.
     pub fn tighten(self, is_scalar: impl Fn(&Path) -> bool) -> Self {
         let mut constraints: Vec<Constraint> = Vec::with_capacity(self.constraints.len());
         for constraint in self.constraints {
@@ -334,6 +338,13 @@ impl Narrow {
                     other.ranges = intersection(&other.ranges, &constraint.ranges);
                 }
                 _ => constraints.push(constraint),
+            }
+        }
+        let overflow = OrderedKey::overflow();
+        for constraint in &mut constraints {
+            let ranges = &mut constraint.ranges;
+            if ranges.len() > 1 && is_scalar(&constraint.path) {
+                ranges.retain(|range| range.as_point() != Some(&overflow));
             }
         }
         Self {
@@ -742,8 +753,18 @@ mod tests {
             loose.admits(&json!({"a": [0, 9], "b": [1]}))
                 || !tight.admits(&json!({"a": [0, 9], "b": [1]}))
         );
+        // Only an array can have more keys than are kept.
+        let overflow = [OrderedKey::overflow()];
+        let admitted = |narrow: &Narrow| narrow.constraints.iter().any(|one| one.admits(&overflow));
+        assert!(admitted(&loose) && !admitted(&tight));
         assert!(tight.admits(&json!({"a": 3, "b": 2})));
         assert!(!tight.admits(&json!({"a": 9, "b": 2})));
+        // Where no single key can do, somebody has to ask whether there are more.
+        let never = narrow(&json!({"a": {"$gt": 3, "$lt": 2}})).tighten(|_| true);
+        assert_eq!(
+            never.constraints[0].ranges(),
+            [KeyRange::point(OrderedKey::overflow())]
+        );
     }
 
     #[test]
