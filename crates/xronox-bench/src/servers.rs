@@ -16,7 +16,10 @@ use std::{
     future::Future,
     path::Path,
     process::Stdio,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -27,7 +30,7 @@ use mongodb::{
     options::{Acknowledgment, ClientOptions, WriteConcern},
 };
 use object_store::{ObjectStoreExt, path::Path as Key};
-use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
+use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
 use xronox::{Collection, Config, Secret, SpaceConnection, Xronox};
 use xronox_model::BucketRole;
@@ -93,22 +96,23 @@ async fn plain(uri: &str) -> anyhow::Result<Plain<Document>> {
     Ok(client.database("plain").collection("orders"))
 }
 
-/// Lets writers write, all at a time, each what was made for it beforehand;
-/// gives how many a second they wrote together.
-async fn rate<W, F>(work: Vec<Vec<W>>, writer: impl Fn(Vec<W>) -> F) -> anyhow::Result<f64>
+/// Lets tasks work, all at a time, each through what was made for it
+/// beforehand; gives how much of it a second they did together. They are on
+/// workers, as in a server: the main task has a thread of its own.
+async fn rate<W, F>(work: Vec<Vec<W>>, task: impl Fn(Vec<W>) -> F) -> anyhow::Result<f64>
 where
     F: Future<Output = anyhow::Result<()>> + Send + 'static,
 {
-    let writes: usize = work.iter().map(Vec::len).sum();
+    let count: usize = work.iter().map(Vec::len).sum();
     let start = Instant::now();
     let mut running = tokio::task::JoinSet::new();
     for own in work {
-        running.spawn(writer(own));
+        running.spawn(task(own));
     }
     while let Some(done) = running.join_next().await {
         done??;
     }
-    Ok(writes as f64 / start.elapsed().as_secs_f64())
+    Ok(count as f64 / start.elapsed().as_secs_f64())
 }
 
 /// What each of so many writers has to write.
@@ -257,54 +261,70 @@ async fn reads(bench: &Bench, uri: &str) -> anyhow::Result<Vec<Row>> {
         found.insert_many(some?).await?;
     }
     let mut random = StdRng::seed_from_u64(5);
-    let numbers: Vec<usize> = (0..RECORDS).collect();
     let (mut single, mut pages) = (Rounds::default(), Rounds::default());
     for round in 0..=bench.sizes.rounds {
         let wanted: Vec<usize> = (0..lookups)
-            .filter_map(|_| numbers.choose(&mut random).copied())
+            .map(|_| random.random_range(0..RECORDS))
             .collect();
-        let start = Instant::now();
-        for number in &wanted {
-            orders.get_latest(&ids[*number]).await?;
-        }
-        let ours = lookups as f64 / start.elapsed().as_secs_f64();
-        let start = Instant::now();
-        for number in &wanted {
-            let by_id = doc! { "_id": number.to_string() };
-            found.find_one(by_id).await?.context("a document is gone")?;
-        }
-        let baseline = lookups as f64 / start.elapsed().as_secs_f64();
+        let by_id = wanted.iter().map(|number| ids[*number].clone());
+        let ours = rate(vec![by_id.collect()], |own| {
+            let orders = orders.clone();
+            async move {
+                for id in own {
+                    orders.get_latest(id).await?;
+                }
+                Ok(())
+            }
+        });
+        let ours = ours.await?;
+        let by_id = wanted
+            .iter()
+            .map(|number| doc! { "_id": number.to_string() });
+        let baseline = rate(vec![by_id.collect()], |own| {
+            let found = found.clone();
+            async move {
+                for by_id in own {
+                    found.find_one(by_id).await?.context("a document is gone")?;
+                }
+                Ok(())
+            }
+        });
+        let baseline = baseline.await?;
         if round > 0 {
             single.push(ours, baseline);
         }
         let regions: Vec<String> = (0..bench.sizes.queries)
             .map(|_| region(random.random_range(0..groups)))
             .collect();
-        let queries = regions.len() as f64;
-        let start = Instant::now();
-        let mut ours_found = 0;
-        for region in &regions {
-            let page = orders
-                .query(json!({ "region": region }))
-                .limit(PAGE)
-                .await?;
-            ours_found += page.items.len();
-        }
-        let ours = queries / start.elapsed().as_secs_f64();
-        let start = Instant::now();
-        let mut baseline_found = 0;
-        for region in &regions {
-            let mut cursor = found.find(doc! { "region": region }).limit(LIMIT).await?;
-            while cursor.advance().await? {
-                cursor.deserialize_current()?;
-                baseline_found += 1;
+        let met = [(); 2].map(|()| Arc::new(AtomicUsize::new(0)));
+        let ours = rate(vec![regions.clone()], |own| {
+            let (orders, met) = (orders.clone(), Arc::clone(&met[0]));
+            async move {
+                for region in own {
+                    let query = orders.query(json!({ "region": region }));
+                    let page = query.limit(PAGE).await?;
+                    met.fetch_add(page.items.len(), Ordering::Relaxed);
+                }
+                Ok(())
             }
-        }
-        let baseline = queries / start.elapsed().as_secs_f64();
-        anyhow::ensure!(
-            ours_found == baseline_found,
-            "the two find different records"
-        );
+        });
+        let ours = ours.await?;
+        let baseline = rate(vec![regions], |own| {
+            let (found, met) = (found.clone(), Arc::clone(&met[1]));
+            async move {
+                for region in own {
+                    let mut cursor = found.find(doc! { "region": region }).limit(LIMIT).await?;
+                    while cursor.advance().await? {
+                        cursor.deserialize_current()?;
+                        met.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+                Ok(())
+            }
+        });
+        let baseline = baseline.await?;
+        let [ours_met, baseline_met] = met.map(|met| met.load(Ordering::Relaxed));
+        anyhow::ensure!(ours_met == baseline_met, "the two find different records");
         if round > 0 {
             pages.push(ours, baseline);
         }
@@ -347,7 +367,9 @@ async fn on_s3(bench: &Bench, uri: &str, seaweed: &SeaweedFs) -> anyhow::Result<
         });
         let ours = ours.await?;
         let bodies = work(WRITERS, writes, |writer, n| {
-            let key = format!("plain/{round}/{}.json", writer * writes + n);
+            // As deep as ours are: there are stores that make each folder.
+            let number = writer * writes + n;
+            let key = format!("plain/orders/{round}-{number}/v0/{number}/item.json");
             (Key::from(key), document(writer, n).to_string())
         });
         let baseline = rate(bodies, |own| {
