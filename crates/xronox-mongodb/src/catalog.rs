@@ -259,6 +259,8 @@ impl MongoCatalog {
             .within(async {
                 let mut session = self.core.db.session().await?;
                 let names = Names::of(name);
+                self.core.shape(&mut session, name).await?;
+                self.core.index_objects(name);
                 let found = self.core.documents(&mut session, &names, &query).await?;
                 Ok(!found.is_empty())
             })

@@ -15,8 +15,8 @@ use std::{sync::Arc, time::Duration};
 use mongodb::bson::doc;
 use rand::Rng;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
-use xronox_model::{CollectionName, RecordId, UniqueKey, VersionRow};
-use xronox_store::{Batch, Mutation, Outcome, Refusal, StoreError, Taken};
+use xronox_model::{Body, CollectionName, Location, RecordId, UniqueKey, VersionRow};
+use xronox_store::{Batch, Mutation, NewBody, Outcome, Refusal, StoreError, Taken};
 
 use crate::{
     CommitMode,
@@ -142,7 +142,15 @@ pub(crate) async fn reserve(
 /// Does the work in a task of its own, so that a caller that goes away changes
 /// nothing about it.
 async fn run(core: Arc<Core>, work: Work) -> Result<Outcomes, StoreError> {
-    let task = tokio::spawn(async move { persist(&core, &work).await });
+    let task = tokio::spawn(async move {
+        let done = persist(&core, &work).await?;
+        if work.names_objects() {
+            for name in &work.names() {
+                core.index_objects(name);
+            }
+        }
+        Ok(done)
+    });
     match task.await {
         Ok(done) => done,
         Err(cut) => Err(StoreError::Indeterminate {
@@ -169,6 +177,25 @@ impl Work {
                 .iter()
                 .any(|(_, batch)| batch.mutations.iter().any(requests)),
             Self::Exact(..) | Self::Reserve(..) => false,
+        }
+    }
+
+    /// Whether rows that it adds or changes name objects.
+    fn names_objects(&self) -> bool {
+        let object = |body: &Body| matches!(body.location, Location::Object { .. });
+        let names = |mutation: &Mutation| match mutation {
+            Mutation::Append(append) => {
+                matches!(&append.body, NewBody::Given(body) if object(body))
+            }
+            Mutation::Relocate { .. } => true,
+            Mutation::Purge(_) | Mutation::Prune { .. } => false,
+        };
+        match self {
+            Self::Batches(batches) => batches
+                .iter()
+                .any(|(_, batch)| batch.mutations.iter().any(names)),
+            Self::Exact(_, rows) => rows.iter().filter_map(|row| row.body.as_ref()).any(object),
+            Self::Reserve(..) => false,
         }
     }
 

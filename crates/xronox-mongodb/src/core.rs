@@ -196,14 +196,10 @@ impl Core {
               "partialFilterExpression": { "o": true } },
             { "key": { "i": 1, "to": 1, "_id": 1 }, "name": "past",
               "partialFilterExpression": { "to": { "$exists": true } } },
-            { "key": { "l.k": 1 }, "name": "object",
-              "partialFilterExpression": { "l.k": { "$exists": true } } },
             { "key": { "a": 1 }, "name": "attempt", "unique": true,
               "partialFilterExpression": { FENCED: true } },
             { "key": { "to": 1 }, "name": "stub",
               "partialFilterExpression": { "st": { "$exists": true } } },
-            { "key": { "i": 1, "del": 1 }, "name": "deleted",
-              "partialFilterExpression": { "del": { "$exists": true } } },
         ] })
         .await?;
         self.create(doc! {

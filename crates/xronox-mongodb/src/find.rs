@@ -219,6 +219,7 @@ impl Walk<'_> {
     /// Hardly any record is deleted, and those that are not are all the
     /// others: they are walked by their ids.
     fn of_deletedness(&self, ranges: &[KeyRange]) -> Vec<Segment> {
+        self.core.index_deleted(&self.names, self.shape);
         let mut turns = [false, true];
         if !self.ascending() {
             turns.reverse();
@@ -254,7 +255,7 @@ impl Walk<'_> {
             } else {
                 "at"
             };
-            self.core.index_times(&self.names, column);
+            self.core.index_times(&self.names, self.shape, column);
             return Ok(self.of_column(&Column::Time(column), ranges));
         }
         let index = self

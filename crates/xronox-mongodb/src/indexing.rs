@@ -143,18 +143,44 @@ fn build(
 
 impl Core {
     /// Has the index of a time built in the background, once: most
-    /// collections are never walked by it.
-    pub(crate) fn index_times(self: &Arc<Self>, names: &Names, column: &'static str) {
-        let what = format!("{} {column}", names.ver);
+    /// collections are never walked by it, and each index makes each write
+    /// slower.
+    pub(crate) fn index_times(
+        self: &Arc<Self>,
+        names: &Names,
+        shape: &Shape,
+        column: &'static str,
+    ) {
+        let indexes = [
+            doc! { "key": { column: 1, "i": 1 }, "name": format!("open {column}"),
+            "partialFilterExpression": { "o": true } },
+            doc! { "key": { column: 1, "i": 1, "_id": 1 }, "name": format!("past {column}"),
+            "partialFilterExpression": { "to": { "$exists": true } } },
+        ];
+        self.index_in_background(names, shape, column, &indexes);
+    }
+
+    /// The same for the index of what is deleted.
+    pub(crate) fn index_deleted(self: &Arc<Self>, names: &Names, shape: &Shape) {
+        let index = doc! { "key": { "i": 1, "del": 1 }, "name": "deleted",
+        "partialFilterExpression": { "del": { "$exists": true } } };
+        self.index_in_background(names, shape, "del", &[index]);
+    }
+
+    fn index_in_background(
+        self: &Arc<Self>,
+        names: &Names,
+        shape: &Shape,
+        column: &str,
+        indexes: &[Document],
+    ) {
+        // An index would make a collection that is not there.
+        let Some(born) = shape.born else { return };
+        let what = format!("{} {born} {column}", names.ver);
         if !self.first_time(&what) {
             return;
         }
-        let command = doc! { "createIndexes": &names.ver, "indexes": [
-            { "key": { column: 1, "i": 1 }, "name": format!("open {column}"),
-              "partialFilterExpression": { "o": true } },
-            { "key": { column: 1, "i": 1, "_id": 1 }, "name": format!("past {column}"),
-              "partialFilterExpression": { "to": { "$exists": true } } },
-        ] };
+        let command = doc! { "createIndexes": &names.ver, "indexes": indexes };
         let core = Arc::clone(self);
         tokio::spawn(async move {
             if let Err(failure) = core.run(command).await {
@@ -162,6 +188,15 @@ impl Core {
                 core.not_ensured(&what);
             }
         });
+    }
+
+    /// The same for the index that finds who names an object. Where bodies are
+    /// inline nobody asks for it.
+    pub(crate) fn index_objects(self: &Arc<Self>, name: &CollectionName) {
+        let shape = self.shapes.get(name).unwrap_or_default();
+        let index = doc! { "key": { "l.k": 1 }, "name": "object",
+        "partialFilterExpression": { "l.k": { "$exists": true } } };
+        self.index_in_background(&Names::of(name), &shape, "l", &[index]);
     }
 }
 

@@ -23,9 +23,10 @@
 //! `xronox_idempotency` (answered requests, which MongoDB lets go when their
 //! time is over). Ordered keys stand in the version rows, under a short tag an
 //! index, and are indexed twice: over the newest rows, and over those that
-//! were closed since. Indexes over the times of the newest rows are built when
-//! they are first walked. A sharded `C_ver` is refused; tenants spread by
-//! database.
+//! were closed since. Indexes that most collections never need (over times, over
+//! what is deleted, over the objects that rows name) are built in the background
+//! when they are first of use, for each makes every write slower. A sharded
+//! `C_ver` is refused; tenants spread by database.
 //!
 //! # How a commit is made
 //!
