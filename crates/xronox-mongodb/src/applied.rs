@@ -84,6 +84,7 @@ impl Core {
                 first: counter.next,
                 counter,
                 facts: Facts::default(),
+                recalled: BTreeSet::new(),
             };
             let query = Query::of(doc! { "_id": { "$gte": int(place.first) } })
                 .sorted(doc! { "_id": 1 })

@@ -50,6 +50,8 @@ pub(crate) enum Setback {
     NotOurTurn,
     /// A record or key is there already.
     Duplicate,
+    /// A record was changed since this process wrote it last.
+    Outdated,
     /// The collection is not there.
     Gone(CollectionName),
     /// It was sent to commit, and nobody knows what came of it.
@@ -232,11 +234,11 @@ async fn persist(core: &Core, work: &Work) -> Result<Outcomes, StoreError> {
             return log_first::persist(core, work, &names, begun, deadline).await;
         }
     }
-    let mut births = work.only_births();
+    let (mut births, mut recall) = (work.only_births(), true);
     let (mut losses, mut behind) = (0, true);
     loop {
         let until = deadline.min(Instant::now() + TRANSACTION);
-        let setback = match attempt(core, work, &names, births, until).await {
+        let setback = match attempt(core, work, &names, births, recall, until).await {
             Ok(outcomes) => {
                 connection.health().answered(begun);
                 return Ok(outcomes);
@@ -261,7 +263,8 @@ async fn persist(core: &Core, work: &Work) -> Result<Outcomes, StoreError> {
                 }
             }
             Setback::NotOurTurn => pause(PATIENCE).await,
-            Setback::Duplicate if births => births = false,
+            Setback::Outdated => recall = false,
+            Setback::Duplicate if births => (births, recall) = (false, false),
             Setback::Duplicate if behind => {
                 // Rows that were committed without a transaction, and whose
                 // writer did not come to the end.

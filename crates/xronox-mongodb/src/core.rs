@@ -21,6 +21,7 @@ use crate::{
     counter,
     error::{DUPLICATE_KEY, Failure, NAMESPACE_EXISTS, NAMESPACE_NOT_FOUND},
     names::Names,
+    recent::Recent,
     row::FENCED,
     shape::{COUNTER, Counter, Shape, Shapes},
 };
@@ -39,6 +40,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 pub(crate) struct Core {
     pub(crate) db: MongoDatabase,
     pub(crate) shapes: Shapes,
+    pub(crate) recent: Recent,
     /// This catalog among all that write to the database.
     pub(crate) me: ObjectId,
     /// One commit of a collection at a time, in the order they came.
@@ -64,6 +66,7 @@ impl Core {
         Self {
             db,
             shapes: Shapes::default(),
+            recent: Recent::default(),
             me: ObjectId::new(),
             queues: Mutex::default(),
             underway: tokio::sync::RwLock::default(),

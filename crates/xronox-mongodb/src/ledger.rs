@@ -86,6 +86,20 @@ impl Needs {
         }
         Ok(needs)
     }
+
+    /// Whether nothing matters but what the newest rows say without their
+    /// bodies.
+    pub(crate) fn only_newest(&self) -> bool {
+        !self.bodies
+            && self.sources.is_empty()
+            && self.pruned.is_empty()
+            && self.older.is_empty()
+            && self.replaced.is_empty()
+            && self.moved.is_empty()
+            && self.objects.is_empty()
+            && self.unique.is_empty()
+            && self.requests.is_empty()
+    }
 }
 
 /// A unique key as it is stored: the tag of its index, a colon, the key.

@@ -73,6 +73,7 @@ mod log_first;
 mod names;
 mod pen;
 mod read;
+mod recent;
 mod requests;
 mod reservation;
 mod row;

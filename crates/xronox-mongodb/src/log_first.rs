@@ -137,7 +137,9 @@ impl Writer<'_> {
                     self.away = Some(failure);
                     pause(3).await;
                 }
-                Err(Setback::Lost | Setback::NotOurTurn | Setback::Duplicate) => pause(3).await,
+                Err(
+                    Setback::Lost | Setback::NotOurTurn | Setback::Duplicate | Setback::Outdated,
+                ) => pause(3).await,
                 Err(Setback::Gone(name)) => self.core.shapes.forget(&name),
                 Err(Setback::Unknown(_)) => return Err(unknown(self.names).into()),
                 Err(Setback::Failed(failure)) => return Err(failure),
@@ -175,6 +177,7 @@ impl Writer<'_> {
             first: counter.next,
             counter,
             facts: Facts::default(),
+            recalled: BTreeSet::new(),
         };
         Ok((place, at))
     }
@@ -463,7 +466,11 @@ impl Writer<'_> {
                 Err(Setback::Unknown(_)) => return Err(unknown(self.names).into()),
                 Err(Setback::Gone(name)) => self.core.shapes.forget(&name),
                 Err(
-                    Setback::Lost | Setback::Away(_) | Setback::NotOurTurn | Setback::Duplicate,
+                    Setback::Lost
+                    | Setback::Away(_)
+                    | Setback::NotOurTurn
+                    | Setback::Duplicate
+                    | Setback::Outdated,
                 ) => pause(3).await,
             }
             if self.unsure || Instant::now() >= self.deadline {

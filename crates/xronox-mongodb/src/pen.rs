@@ -31,6 +31,9 @@ pub(crate) struct Place {
     /// Its first version.
     pub(crate) first: u64,
     pub(crate) facts: Facts,
+    /// The records of which the facts are what this process wrote last, and
+    /// maybe no more true.
+    pub(crate) recalled: BTreeSet<RecordId>,
 }
 
 /// Reads and writes of one commit.
@@ -45,13 +48,17 @@ impl Pen<'_> {
         Ok(db.run_command(command).session(&mut *self.session).await?)
     }
 
-    pub(crate) async fn send(&mut self, commands: Vec<RawDocumentBuf>) -> Result<(), Setback> {
+    /// Sends write commands; gives how many documents they met.
+    pub(crate) async fn send(&mut self, commands: Vec<RawDocumentBuf>) -> Result<usize, Setback> {
+        let mut met = 0;
         for command in commands {
             let db = self.core.db.db();
             let reply = db.run_raw_command(command).session(&mut *self.session);
-            command::check(&reply.await?)?;
+            let reply = reply.await?;
+            command::check(&reply)?;
+            met += usize::try_from(reply.get_i32("n").unwrap_or_default()).unwrap_or_default();
         }
-        Ok(())
+        Ok(met)
     }
 
     /// The newest commit.
@@ -65,6 +72,30 @@ impl Pen<'_> {
         let query = Query::of(doc! { "_id": int(cv) });
         let found = self.read(place, &query).await?;
         Ok(found.first().map(|stored| (stored.row.cv, stored.row.at)))
+    }
+
+    /// What a batch has to know, as far as this process remembers it; the rest
+    /// is read.
+    pub(crate) async fn recall(
+        &mut self,
+        place: &mut Place,
+        mut needs: Needs,
+    ) -> Result<(), Setback> {
+        let shape = &place.counter.shape;
+        let mut recalled = Vec::new();
+        if let Some(born) = shape.born
+            && needs.only_newest()
+            && !shape.has_unique()
+        {
+            recalled = self.core.recent.recall(born, &needs.newest);
+        }
+        for stored in &recalled {
+            needs.newest.remove(&stored.row.id);
+            place.recalled.insert(stored.row.id.clone());
+        }
+        place.facts = self.facts(place, &needs).await?;
+        place.facts.rows.extend(recalled);
+        Ok(())
     }
 
     /// Reads what a batch has to know.
@@ -228,7 +259,10 @@ impl Pen<'_> {
                 "q": { "_id": int(*stub) }, "u": { "$set": { "to": int(*to) } },
             })?);
         }
-        self.send(command::update(ver, &updates)).await?;
+        let met = self.send(command::update(ver, &updates)).await?;
+        if !place.recalled.is_empty() && met < updates.len() {
+            return Err(Setback::Outdated);
+        }
         let older = changes.older.iter();
         let older = older.map(|(id, ov)| older_than(id, *ov));
         let gone = changes.gone.iter();
@@ -243,7 +277,8 @@ impl Pen<'_> {
         self.send(command::insert(ver, &rows)).await?;
         self.write_keys(place, changes, births).await?;
         let answered = requests::updates(&place.name, &changes.remembered)?;
-        self.send(command::update(REQUESTS, &answered)).await
+        self.send(command::update(REQUESTS, &answered)).await?;
+        Ok(())
     }
 
     pub(crate) async fn write_keys(
@@ -269,7 +304,8 @@ impl Pen<'_> {
         } else {
             command::update(keys, &taken)
         };
-        self.send(taken).await
+        self.send(taken).await?;
+        Ok(())
     }
 
     /// Corrects the counter where it was not right from the beginning.
@@ -287,7 +323,8 @@ impl Pen<'_> {
         }
         let statement = raw(&statement)?;
         self.send(command::update(&place.names.counter, &[statement]))
-            .await
+            .await?;
+        Ok(())
     }
 }
 
@@ -340,7 +377,14 @@ pub(crate) fn update_of(
     change: Change,
     shape: &Shape,
 ) -> Result<RawDocumentBuf, StoreError> {
-    let filter = doc! { "_id": int(row.cv) };
+    let mut filter = doc! { "_id": int(row.cv) };
+    if change.closed {
+        // Nobody else can have ended it, unless it was only remembered. (The
+        // record in the filter would have the server weigh its indexes for
+        // each row.)
+        filter.insert("o", true);
+        filter.insert("a", row::binary(row.attempt.as_bytes()));
+    }
     if change.stub {
         let stub = row::encode(row, &[], false, shape)?;
         let mut statement = raw(&doc! { "q": filter })?;

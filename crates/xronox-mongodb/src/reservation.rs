@@ -37,7 +37,11 @@ impl Writer<'_> {
                 Err(Setback::Unknown(_)) => return Err(unknown(self.names).into()),
                 Err(Setback::Gone(name)) => self.core.shapes.forget(&name),
                 Err(
-                    Setback::Lost | Setback::Away(_) | Setback::NotOurTurn | Setback::Duplicate,
+                    Setback::Lost
+                    | Setback::Away(_)
+                    | Setback::NotOurTurn
+                    | Setback::Duplicate
+                    | Setback::Outdated,
                 ) => pause(3).await,
             }
             if Instant::now() >= self.deadline {

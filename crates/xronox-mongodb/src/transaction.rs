@@ -1,9 +1,12 @@
 //! One transaction: how it is written, and what became of it.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
 
 use mongodb::{
-    bson::{Document, doc},
+    bson::{Document, doc, oid::ObjectId},
     options::ReadConcern,
 };
 use tokio::time::{Instant, sleep, timeout_at};
@@ -35,6 +38,8 @@ pub(crate) struct Sent {
     pub(crate) outcomes: Outcomes,
     /// The rows by which it can be known again.
     traces: Option<(CollectionName, Vec<(u64, Attempt)>)>,
+    /// The newest rows of the records it changed, by collection.
+    newest: Vec<(ObjectId, Vec<VersionRow>)>,
 }
 
 /// What becomes of a transaction that was sent to commit.
@@ -51,6 +56,7 @@ pub(crate) async fn attempt(
     work: &Work,
     names: &[CollectionName],
     births: bool,
+    recall: bool,
     until: Instant,
 ) -> Result<Outcomes, Setback> {
     let prepared = timeout_at(until, async {
@@ -67,7 +73,7 @@ pub(crate) async fn attempt(
             core,
             session: &mut session,
         };
-        match pen.write_all(work, names, births).await {
+        match pen.write_all(work, names, births, recall).await {
             Ok(sent) => Ok((session, sent)),
             Err(setback) => {
                 // If this does not get through, the server does it in time.
@@ -87,6 +93,9 @@ pub(crate) async fn attempt(
         match timeout_at(until, session.commit_transaction()).await {
             Ok(Ok(())) => {
                 core.db.saw(&session);
+                for (born, rows) in sent.newest {
+                    core.recent.keep(born, rows);
+                }
                 return Ok(sent.outcomes);
             }
             Ok(Err(failure)) if Failure::from(failure.clone()).is_unknown_commit() => {
@@ -156,15 +165,31 @@ async fn look_for(
     Ok(if ours { Fate::Committed } else { Fate::Lost })
 }
 
+/// What becomes of batches on what is known: the outcomes, and for each
+/// collection its next version and the changes.
+fn work_out(
+    batches: &[&Batch],
+    places: &[Place],
+    at: Timestamp,
+) -> Result<(Outcomes, Vec<(u64, Changes)>), StoreError> {
+    let (outcomes, ledgers) = carry_out(batches, |b| {
+        let place = &places[b];
+        Ledger::new(&place.counter.shape, &place.facts, place.first, at)
+    })?;
+    let changes = |ledger: Ledger<'_>| (ledger.next(), ledger.into_changes());
+    Ok((outcomes, ledgers.into_iter().map(changes).collect()))
+}
+
 impl Pen<'_> {
     async fn write_all(
         &mut self,
         work: &Work,
         names: &[CollectionName],
         births: bool,
+        recall: bool,
     ) -> Result<Sent, Setback> {
         match work {
-            Work::Batches(batches) => self.batches(batches, names, births).await,
+            Work::Batches(batches) => self.batches(batches, names, births, recall).await,
             Work::Exact(name, rows) => self.exact(name, rows).await,
             Work::Reserve(name, keys) => self.reserve(name, keys).await,
         }
@@ -175,6 +200,7 @@ impl Pen<'_> {
         batches: &[(CollectionName, Batch)],
         names: &[CollectionName],
         births: bool,
+        recall: bool,
     ) -> Result<Sent, Setback> {
         let by_name: HashMap<&CollectionName, &Batch> =
             batches.iter().map(|(name, batch)| (name, batch)).collect();
@@ -201,6 +227,7 @@ impl Pen<'_> {
                 names,
                 counter,
                 facts: Facts::default(),
+                recalled: BTreeSet::new(),
             };
             places.insert(name, place);
         }
@@ -210,24 +237,40 @@ impl Pen<'_> {
                 continue;
             };
             let needs = Needs::of(batch, &place.counter.shape)?;
-            if !births {
+            if births {
+                continue;
+            }
+            if recall {
+                self.recall(place, needs).await?;
+            } else {
                 place.facts = self.facts(place, &needs).await?;
             }
         }
         // As the batches came.
-        let places: Vec<Place> = batches
+        let mut places: Vec<Place> = batches
             .iter()
             .filter_map(|(name, _)| places.remove(name))
             .collect();
         let only: Vec<&Batch> = batches.iter().map(|(_, batch)| batch).collect();
-        let (outcomes, ledgers) = carry_out(&only, |b| {
-            let place = &places[b];
-            Ledger::new(&place.counter.shape, &place.facts, place.first, at)
-        })?;
-        let mut traces = None;
-        for (place, ledger) in places.iter().zip(ledgers) {
-            let next = ledger.next();
-            let changes = ledger.into_changes();
+        let mut carried = work_out(&only, &places, at)?;
+        let through = |outcome: &Outcome| matches!(outcome, Outcome::Committed(_));
+        if places.iter().any(|place| !place.recalled.is_empty())
+            && !carried.0.iter().flatten().all(through)
+        {
+            // Nobody is turned away for what may be no more true.
+            for (place, batch) in places.iter_mut().zip(&only) {
+                if let Some(born) = place.counter.shape.born {
+                    self.core.recent.forget(born, &place.recalled);
+                }
+                place.recalled.clear();
+                let needs = Needs::of(batch, &place.counter.shape)?;
+                place.facts = self.facts(place, &needs).await?;
+            }
+            carried = work_out(&only, &places, at)?;
+        }
+        let (outcomes, changes) = carried;
+        let (mut traces, mut newest) = (None, Vec::new());
+        for (place, (next, changes)) in places.iter().zip(changes) {
             if traces.is_none() && !changes.added.is_empty() {
                 let added = changes.added.iter();
                 let added = added.map(|(row, _)| (row.cv, row.attempt)).collect();
@@ -237,8 +280,16 @@ impl Pen<'_> {
             if next != place.counter.next || at != place.counter.at || !changes.multi.is_empty() {
                 self.settle(place, next, at, &changes).await?;
             }
+            if let Some(born) = place.counter.shape.born {
+                let rows = changes.added.into_iter().map(|(row, _)| row);
+                newest.push((born, rows.filter(|row| row.to_cv.is_none()).collect()));
+            }
         }
-        Ok(Sent { outcomes, traces })
+        Ok(Sent {
+            outcomes,
+            traces,
+            newest,
+        })
     }
 
     async fn exact(&mut self, name: &CollectionName, rows: &[VersionRow]) -> Result<Sent, Setback> {
@@ -252,6 +303,7 @@ impl Pen<'_> {
             names,
             counter,
             facts: Facts::default(),
+            recalled: BTreeSet::new(),
         };
         let newest = self.newest(&place).await?;
         let purged = rows.iter().filter(|row| row.op == Op::Purge);
@@ -279,6 +331,7 @@ impl Pen<'_> {
         Ok(Sent {
             outcomes: Vec::new(),
             traces,
+            newest: Vec::new(),
         })
     }
 
@@ -297,6 +350,7 @@ impl Pen<'_> {
             names,
             counter,
             facts: Facts::default(),
+            recalled: BTreeSet::new(),
         };
         let mut needs = Needs::default();
         for (id, _, key) in keys {
@@ -341,6 +395,7 @@ impl Pen<'_> {
         Ok(Sent {
             outcomes: vec![taken],
             traces: None,
+            newest: Vec::new(),
         })
     }
 

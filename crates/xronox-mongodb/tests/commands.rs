@@ -57,6 +57,15 @@ impl Watched {
         }
     }
 
+    /// Another process with the same collection, which is not watched.
+    async fn other(&self) -> Other<'_> {
+        let again = self.database.open_again().await;
+        Other {
+            catalog: again.catalog().await.unwrap(),
+            watched: self,
+        }
+    }
+
     /// What was sent since the last look.
     fn sent(&self) -> Vec<String> {
         std::mem::take(&mut *self.sent.lock())
@@ -73,6 +82,23 @@ impl Watched {
 
     async fn done(&self, append: Append) {
         let outcomes = self.commit(vec![append]).await;
+        assert!(matches!(outcomes[0], Outcome::Committed(_)), "{outcomes:?}");
+    }
+}
+
+struct Other<'a> {
+    catalog: MongoCatalog,
+    watched: &'a Watched,
+}
+
+impl Other<'_> {
+    async fn done(&self, append: Append) {
+        let batch = Batch {
+            epoch: self.watched.epoch,
+            mutations: vec![append.into()],
+        };
+        let batches = [(self.watched.name.clone(), batch)];
+        let outcomes = self.catalog.commit(&batches).await.unwrap().remove(0);
         assert!(matches!(outcomes[0], Outcome::Committed(_)), "{outcomes:?}");
     }
 }
@@ -138,7 +164,17 @@ async fn commits_send_few_commands() {
         ["findAndModify", "insert", "commitTransaction"]
     );
 
+    // What this process wrote last need not be read, what another did must.
     let mut expecting = update("a", 1);
+    expecting.expect.ov = Some(0);
+    watched.done(expecting).await;
+    assert_eq!(
+        watched.sent(),
+        ["findAndModify", "update", "insert", "commitTransaction"]
+    );
+    let other = watched.other().await;
+    other.done(create("other")).await;
+    let mut expecting = update("other", 1);
     expecting.expect.ov = Some(0);
     watched.done(expecting).await;
     assert_eq!(
@@ -169,6 +205,60 @@ async fn commits_send_few_commands() {
             "commitTransaction"
         ]
     );
+}
+
+/// What others changed since is found out, and told to nobody as it was.
+#[tokio::test]
+async fn a_record_that_others_changed_is_read_again() {
+    let watched = Watched::open().await;
+    let other = watched.other().await;
+    watched.done(create("a")).await;
+    other.done(update("a", 1)).await;
+    watched.sent();
+    watched.done(update("a", 2)).await;
+    assert_eq!(
+        watched.sent(),
+        [
+            "findAndModify",
+            "update",
+            "abortTransaction",
+            "findAndModify",
+            "find",
+            "update",
+            "insert",
+            "commitTransaction"
+        ]
+    );
+    let read = [
+        "findAndModify",
+        "find",
+        "update",
+        "insert",
+        "commitTransaction",
+    ];
+    // Not refused for what it was.
+    other.done(update("a", 3)).await;
+    let mut expecting = update("a", 4);
+    expecting.expect.ov = Some(3);
+    watched.done(expecting).await;
+    assert_eq!(watched.sent(), read);
+    // Nor unchanged because it was the same.
+    other.done(update("a", 5)).await;
+    let mut same = update("a", 4);
+    same.skip_unchanged = true;
+    watched.done(same).await;
+    assert_eq!(watched.sent(), read);
+    // A collection of the same name has other records.
+    other.catalog.drop_collection(&watched.name).await.unwrap();
+    other.done(create("a")).await;
+    watched.done(update("a", 6)).await;
+
+    let rows = watched.catalog.rows(&watched.name, 0, 100, Bodies::Omit);
+    let rows = rows.await.unwrap();
+    assert_eq!(rows.len(), 2);
+    assert_eq!(rows[1].prev_hash, Some(rows[0].hash()));
+    let found = watched.catalog.check(&watched.name).await.unwrap();
+    assert!(found.is_empty(), "{found:?}");
 }
 
 #[tokio::test]
