@@ -309,12 +309,10 @@ impl Catalog for MongoCatalog {
         bodies: Bodies,
     ) -> Result<Option<VersionRow>, StoreError> {
         self.core.db.check_open()?;
-        // A version row is there before it is known to be the newest.
-        let query = if self.core.log_first().await? {
-            Query::of(doc! { "i": item(id) }).sorted(doc! { "i": -1, "n": -1 })
-        } else {
-            Query::of(doc! { "i": item(id), "o": true })
-        };
+        // Without transactions a row is there before it is marked as the newest.
+        // And the index of those that are marked keeps for minutes what was
+        // removed from it, which a record that often changes would wait for.
+        let query = Query::of(doc! { "i": item(id) }).sorted(doc! { "i": -1, "n": -1 });
         self.first(collection, query.with(bodies)).await
     }
 
