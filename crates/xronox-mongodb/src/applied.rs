@@ -14,7 +14,7 @@ use crate::{
     core::{Core, REQUESTS},
     counter,
     error::Failure,
-    ledger::Facts,
+    ledger::{Facts, News},
     names::Names,
     pen::{Place, older_than, stub_until},
     read::Query,
@@ -108,7 +108,7 @@ impl Core {
         let (shape, names) = (&place.counter.shape, &place.names);
         let (mut rows, mut gone, mut confirmed, mut freed, mut answered) =
             (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let mut multi = BTreeSet::new();
+        let mut news = News::default();
         let mut last = None;
         for document in documents {
             let stored = decode(document, shape)?;
@@ -158,7 +158,7 @@ impl Core {
                 if keys.is_multi()
                     && let Some(index) = shape.of_field(field).filter(|index| !index.multi)
                 {
-                    multi.insert(index.tag.clone());
+                    news.multi.insert(index.tag.clone());
                 }
             }
         }
@@ -180,7 +180,7 @@ impl Core {
                     }
                 })?;
         }
-        let (update, filters) = counter::settle(newest + 1, at.max(place.counter.at), &multi);
+        let (update, filters) = counter::settle(newest + 1, at.max(place.counter.at), &news);
         let moved = self
             .db
             .db()

@@ -28,7 +28,7 @@ use crate::{
     pen,
     read::{Query, number, seeks, without_bodies},
     row::{PURGE, binary, damaged, item},
-    shape::{int, time},
+    shape::{COUNTER, STUBS, int, time},
 };
 
 /// The largest inline body: MongoDB moves whole documents.
@@ -397,21 +397,37 @@ impl Catalog for MongoCatalog {
             .within(async {
                 let mut session = self.core.db.session().await?;
                 self.core.settled(&mut session, collection).await?;
-                let rows = self
-                    .core
-                    .db
-                    .db()
-                    .collection::<Document>(&Names::of(collection).ver);
+                let names = Names::of(collection);
                 let stubs = doc! {
                     "st": { "$exists": true },
                     "to": { "$gt": int(cut) },
                     "_id": { "$lte": int(cut) },
                 };
-                let count = rows
-                    .count_documents(stubs)
+                // Looked for only where there are any.
+                let pipeline = vec![
+                    doc! { "$match": { "_id": COUNTER, STUBS: true } },
+                    doc! { "$lookup": { "from": &names.ver, "as": "met", "pipeline": [
+                        { "$match": stubs },
+                        { "$count": "stubs" },
+                    ] } },
+                    doc! { "$project": { "_id": 0, "stubs": { "$sum": "$met.stubs" } } },
+                ];
+                let counters = self.core.db.db();
+                let counters = counters.collection::<Document>(&names.counter);
+                let mut found = counters
+                    .aggregate(pipeline)
                     .max_time(self.core.db.max_time())
-                    .session(&mut session);
-                Ok(count.await?)
+                    .session(&mut session)
+                    .await?;
+                let Some(counter) = found.next(&mut session).await.transpose()? else {
+                    return Ok(0);
+                };
+                self.core.shape(&mut session, collection).await?;
+                self.core.index_stubs(collection);
+                let stubs = counter.get_i32("stubs").map(i64::from);
+                let stubs = stubs.or_else(|_| counter.get_i64("stubs"));
+                let stubs = stubs.ok().and_then(|stubs| u64::try_from(stubs).ok());
+                Ok(stubs.ok_or_else(|| damaged("stubs"))?)
             })
             .await
     }

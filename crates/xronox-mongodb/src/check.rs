@@ -100,16 +100,16 @@ impl Check<'_> {
         };
         self.single_rows(&mut session, from, last).await?;
         // What followed a PURGE row may have been removed since.
-        let closed: Vec<&VersionRow> = rows
+        let followed: Vec<&VersionRow> = rows
             .iter()
             .map(|stored| &stored.row)
-            .filter(|row| row.to_cv.is_some() && row.op != Op::Purge)
+            .filter(|row| row.to_cv.is_none() || row.op != Op::Purge)
             // Nor is what such a stub stands for.
             .filter(|row| row.pruned.is_none() || row.newest_only_since != Some(row.cv))
             .collect();
-        for closed in closed.chunks(FOLLOWED) {
-            let followers = self.followers(&mut session, closed).await?;
-            for row in closed {
+        for some in followed.chunks(FOLLOWED) {
+            let followers = self.followers(&mut session, some).await?;
+            for row in some {
                 let follower = followers.get(&(row.id.clone(), row.ov + 1));
                 if follower.copied() != row.to_cv {
                     self.damages.push(format!(

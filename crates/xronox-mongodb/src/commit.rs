@@ -146,9 +146,12 @@ pub(crate) async fn reserve(
 async fn run(core: Arc<Core>, work: Work) -> Result<Outcomes, StoreError> {
     let task = tokio::spawn(async move {
         let done = persist(&core, &work).await?;
-        if work.names_objects() {
-            for name in &work.names() {
+        for name in &work.names() {
+            if work.names_objects() {
                 core.index_objects(name);
+            }
+            if work.prunes() {
+                core.index_stubs(name);
             }
         }
         Ok(done)
@@ -197,6 +200,17 @@ impl Work {
                 .iter()
                 .any(|(_, batch)| batch.mutations.iter().any(names)),
             Self::Exact(_, rows) => rows.iter().filter_map(|row| row.body.as_ref()).any(object),
+            Self::Reserve(..) => false,
+        }
+    }
+
+    fn prunes(&self) -> bool {
+        let prunes = |mutation: &Mutation| matches!(mutation, Mutation::Prune { .. });
+        match self {
+            Self::Batches(batches) => batches
+                .iter()
+                .any(|(_, batch)| batch.mutations.iter().any(prunes)),
+            Self::Exact(_, rows) => rows.iter().any(|row| row.pruned.is_some()),
             Self::Reserve(..) => false,
         }
     }

@@ -20,6 +20,7 @@ use crate::{
     command::{self, Trouble},
     counter,
     error::{DUPLICATE_KEY, Failure, NAMESPACE_EXISTS, NAMESPACE_NOT_FOUND},
+    ledger::News,
     names::Names,
     recent::Recent,
     row::FENCED,
@@ -195,14 +196,9 @@ impl Core {
         .await?;
         self.run(doc! { "createIndexes": ver, "indexes": [
             { "key": { "i": 1, "n": 1 }, "name": "version", "unique": true },
-            { "key": { "i": 1 }, "name": "head", "unique": true,
-              "partialFilterExpression": { "o": true } },
+            { "key": { "i": 1 }, "name": "head", "partialFilterExpression": { "o": true } },
             { "key": { "i": 1, "to": 1, "_id": 1 }, "name": "past",
               "partialFilterExpression": { "to": { "$exists": true } } },
-            { "key": { "a": 1 }, "name": "attempt", "unique": true,
-              "partialFilterExpression": { FENCED: true } },
-            { "key": { "to": 1 }, "name": "stub",
-              "partialFilterExpression": { "st": { "$exists": true } } },
         ] })
         .await?;
         self.create(doc! {
@@ -228,6 +224,47 @@ impl Core {
         counters
             .update_one(doc! { "_id": COUNTER }, doc! { "$unset": { "making": "" } })
             .session(session)
+            .await?;
+        Ok(())
+    }
+
+    /// Makes sure of the unique index of attempts, before the first row of this
+    /// process is sent that is in it.
+    pub(crate) async fn ensure_attempts(
+        &self,
+        names: &Names,
+        shape: &Shape,
+    ) -> Result<(), Failure> {
+        let Some(born) = shape.born else {
+            return Ok(());
+        };
+        let what = format!("{} {born} attempt", names.ver);
+        if self.ensured.lock().contains(&what) {
+            return Ok(());
+        }
+        self.run(doc! { "createIndexes": &names.ver, "indexes": [
+            { "key": { "a": 1 }, "name": "attempt", "unique": true,
+              "partialFilterExpression": { FENCED: true } },
+        ] })
+        .await?;
+        self.first_time(&what);
+        Ok(())
+    }
+
+    /// Has the counter tell what is about to happen for the first time.
+    pub(crate) async fn announce(
+        &self,
+        session: &mut ClientSession,
+        name: &CollectionName,
+        shape: &Shape,
+        news: &News,
+    ) -> Result<(), Failure> {
+        let marks = counter::marks(news);
+        if marks.is_empty() {
+            return Ok(());
+        }
+        let there = doc! { "_id": COUNTER, "born": shape.born };
+        self.change_counter(session, name, there, doc! { "$set": marks })
             .await?;
         Ok(())
     }

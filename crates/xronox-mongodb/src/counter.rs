@@ -3,7 +3,10 @@
 use mongodb::bson::{Bson, Document, bson, doc, oid::ObjectId};
 use xronox_model::Timestamp;
 
-use crate::shape::{COUNTER, date, int};
+use crate::{
+    ledger::News,
+    shape::{COUNTER, STUBS, TRIMMED, date, int},
+};
 
 /// The first command of a commit: takes `reserve` versions and the time, and
 /// gives the document back. `floor` is the time of the collections before.
@@ -51,18 +54,24 @@ fn pass_turn(me: ObjectId) -> Bson {
 }
 
 /// Corrects the document later in the same commit.
-pub(crate) fn settle<'a>(
-    next: u64,
-    at: Timestamp,
-    multi: impl IntoIterator<Item = &'a String>,
-) -> (Document, Vec<Document>) {
-    let mut set = doc! { "next": int(next), "at": date(at) };
+pub(crate) fn settle(next: u64, at: Timestamp, news: &News) -> (Document, Vec<Document>) {
+    let mut set = marks(news);
+    set.extend(doc! { "next": int(next), "at": date(at) });
     let mut filters = Vec::new();
-    for (i, tag) in multi.into_iter().enumerate() {
+    for (i, tag) in news.multi.iter().enumerate() {
         set.insert(format!("indexes.$[i{i}].multi"), true);
         filters.push(doc! { format!("i{i}.tag"): tag });
     }
     (doc! { "$set": set }, filters)
+}
+
+/// What of the news is a field of its own.
+pub(crate) fn marks(news: &News) -> Document {
+    let marks = [(TRIMMED, news.trimmed), (STUBS, news.stubs)];
+    let marks = marks.into_iter().filter(|(_, is)| *is);
+    marks
+        .map(|(mark, is)| (mark.to_owned(), is.into()))
+        .collect()
 }
 
 /// Asks for the next turn, unless another one has it.

@@ -19,8 +19,8 @@ use crate::{
 };
 
 /// Fields that a collection can have indexes of. MongoDB allows 64 indexes
-/// (<https://www.mongodb.com/docs/manual/reference/limits/>); eleven are always
-/// there, those of the times included, and a field takes two.
+/// (<https://www.mongodb.com/docs/manual/reference/limits/>); eleven others there
+/// may be, and a field takes two.
 pub(crate) const MAX_INDEXED: usize = 26;
 
 /// Declares an index: see [`Catalog::add_index`](xronox_store::Catalog::add_index).
@@ -197,6 +197,14 @@ impl Core {
         let index = doc! { "key": { "l.k": 1 }, "name": "object",
         "partialFilterExpression": { "l.k": { "$exists": true } } };
         self.index_in_background(&Names::of(name), &shape, "l", &[index]);
+    }
+
+    /// The same for the index of stubs.
+    pub(crate) fn index_stubs(self: &Arc<Self>, name: &CollectionName) {
+        let shape = self.shapes.get(name).unwrap_or_default();
+        let index = doc! { "key": { "to": 1 }, "name": "stub",
+        "partialFilterExpression": { "st": { "$exists": true } } };
+        self.index_in_background(&Names::of(name), &shape, "st", &[index]);
     }
 }
 

@@ -172,8 +172,25 @@ pub(crate) struct Changes {
     /// Unique keys that change hands: who holds them from now on.
     pub(crate) keys: Vec<(String, Option<RecordId>)>,
     pub(crate) remembered: Vec<(String, Remembered)>,
-    /// The tags of indexes that meet several keys for the first time.
+    /// What the counter document has to tell from now on.
+    pub(crate) news: News,
+}
+
+/// What happens in a collection for the first time.
+#[derive(Debug, Default)]
+pub(crate) struct News {
+    /// The tags of indexes that meet several keys.
     pub(crate) multi: BTreeSet<String>,
+    /// A record is without its first row.
+    pub(crate) trimmed: bool,
+    /// A row is a stub.
+    pub(crate) stubs: bool,
+}
+
+impl News {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.multi.is_empty() && !self.trimmed && !self.stubs
+    }
 }
 
 /// What becomes of a row that is there.
@@ -211,8 +228,9 @@ pub(crate) struct Ledger<'a> {
     /// Who held the keys that changed hands, before.
     before: BTreeMap<String, Option<RecordId>>,
     remembered: HashMap<String, Remembered>,
-    news: BTreeSet<String>,
-    multi: BTreeSet<String>,
+    /// The requests among them that were not remembered before.
+    answered: BTreeSet<String>,
+    news: News,
     /// Of records whose older rows go, the `ov` that they are older than.
     older: BTreeMap<RecordId, u64>,
     gone: BTreeSet<u64>,
@@ -232,8 +250,8 @@ impl<'a> Ledger<'a> {
             held: HashMap::new(),
             before: BTreeMap::new(),
             remembered: facts.remembered.iter().cloned().collect(),
-            news: BTreeSet::new(),
-            multi: BTreeSet::new(),
+            answered: BTreeSet::new(),
+            news: News::default(),
             older: BTreeMap::new(),
             gone: BTreeSet::new(),
             extended: BTreeMap::new(),
@@ -319,7 +337,7 @@ impl<'a> Ledger<'a> {
                 until: self.at.plus_millis(request.keep_millis),
             };
             self.remembered.insert(request.key.clone(), remembered);
-            self.news.insert(request.key.clone());
+            self.answered.insert(request.key.clone());
         }
         Ok(outcome(commit, unchanged))
     }
@@ -369,7 +387,11 @@ impl<'a> Ledger<'a> {
         last: Option<(u64, Timestamp)>,
     ) -> Result<(), StoreError> {
         let (id, purged) = (row.id.clone(), row.op == Op::Purge);
-        let row = ruling::rule_exact(row, self.newest_of(&id), last, &self.shape.described)?;
+        let newest = self.newest_of(&id);
+        let row = ruling::rule_exact(row, newest, last, &self.shape.described)?;
+        let trimmed = newest.is_none() && row.ov > 0;
+        self.news.trimmed |= trimmed && !self.shape.trimmed;
+        self.news.stubs |= row.pruned.is_some() && !self.shape.stubs;
         self.next = row.cv;
         self.push(row, Vec::new());
         if purged {
@@ -405,6 +427,7 @@ impl<'a> Ledger<'a> {
                 slot.stored.row = row.clone().into_stub();
                 slot.stored.unique.clear();
                 slot.change.stub = true;
+                self.news.stubs |= !self.shape.stubs;
             }
         }
         Ok(Outcome::Done {
@@ -447,7 +470,7 @@ impl<'a> Ledger<'a> {
             if keys.is_multi()
                 && let Some(index) = self.shape.of_field(field).filter(|index| !index.multi)
             {
-                self.multi.insert(index.tag.clone());
+                self.news.multi.insert(index.tag.clone());
             }
         }
         self.next = row.cv + 1;
@@ -520,6 +543,7 @@ impl<'a> Ledger<'a> {
         };
         if ov > 0 {
             self.older.insert(id.clone(), ov);
+            self.news.trimmed |= !self.shape.trimmed;
         }
         let keep = |row: &&VersionRow| row.cv == newest || row.op == Op::Purge;
         let (kept, gone): (Vec<_>, Vec<_>) = self.versions(id).cloned().partition(|row| keep(&row));
@@ -557,7 +581,7 @@ impl<'a> Ledger<'a> {
     /// What is to be written.
     pub(crate) fn into_changes(self) -> Changes {
         let mut changes = Changes {
-            multi: self.multi,
+            news: self.news,
             older: self.older,
             gone: self.gone,
             extended: self.extended,
@@ -581,7 +605,7 @@ impl<'a> Ledger<'a> {
             })
             .collect();
         changes.remembered = self
-            .news
+            .answered
             .into_iter()
             .filter_map(|key| Some((key.clone(), remembered.get(&key)?.clone())))
             .collect();

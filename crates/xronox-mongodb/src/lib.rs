@@ -11,9 +11,8 @@
 //! A versioned collection `C` has
 //!
 //! - `C_ver`: one document a version, with its inline body, clustered by `cv`.
-//!   The newest one of each record is marked (`o`), and a unique index over
-//!   the marked ones keeps that mark single, so there is no second document
-//!   that could disagree with it;
+//!   The newest one of each record is marked (`o`), and loses the mark where
+//!   it is ended, so there is no second document that could disagree with it;
 //! - `C_head`: a view of the marked ones;
 //! - `C_counter`: one document with the next `cv`, the time of the newest
 //!   commit and the indexes;
@@ -24,9 +23,11 @@
 //! time is over). Ordered keys stand in the version rows, under a short tag an
 //! index, and are indexed twice: over the newest rows, and over those that
 //! were closed since. Indexes that most collections never need (over times, over
-//! what is deleted, over the objects that rows name) are built in the background
-//! when they are first of use, for each makes every write slower. A sharded
-//! `C_ver` is refused; tenants spread by database.
+//! what is deleted, over stubs, over the objects that rows name) are built in the
+//! background when they are first of use, for each makes every write slower: in a
+//! transaction, the server looks up all of them for each row that it changes.
+//! That of attempts is there before the first commit without a transaction. A
+//! sharded `C_ver` is refused; tenants spread by database.
 //!
 //! # How a commit is made
 //!

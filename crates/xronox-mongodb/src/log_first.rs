@@ -257,8 +257,12 @@ impl Writer<'_> {
             });
         }
         let changes = ledger.into_changes();
+        let shape = &place.counter.shape;
         if entries.is_empty() {
             self.undisturbed(&mut session, &place).await?;
+            self.core
+                .announce(&mut session, name, shape, &changes.news)
+                .await?;
             let edits = changes.changed.iter();
             let edits = edits
                 .map(|(row, change)| update_of(row, *change, &place.counter.shape))
@@ -271,6 +275,10 @@ impl Writer<'_> {
             self.done.extend(outcomes);
             return Ok(());
         }
+        self.core.ensure_attempts(&place.names, shape).await?;
+        self.core
+            .announce(&mut session, name, shape, &changes.news)
+            .await?;
         let gained = changes.keys.iter();
         let gained: BTreeSet<&String> = gained
             .filter(|(_, holder)| holder.is_some())
@@ -519,6 +527,10 @@ impl Writer<'_> {
             .iter()
             .map(|entry| document(entry, None, &place.counter.shape))
             .collect::<Result<Vec<_>, _>>()?;
+        let news = ledger.into_changes().news;
+        self.core
+            .announce(&mut session, name, &place.counter.shape, &news)
+            .await?;
         let inserted = self
             .insert(&mut session, &place, &entries, &documents, self.deadline)
             .await?;

@@ -316,7 +316,7 @@ impl Pen<'_> {
         at: Timestamp,
         changes: &Changes,
     ) -> Result<(), Setback> {
-        let (update, filters) = counter::settle(next, at, &changes.multi);
+        let (update, filters) = counter::settle(next, at, &changes.news);
         let mut statement = doc! { "q": { "_id": COUNTER }, "u": update };
         if !filters.is_empty() {
             statement.insert("arrayFilters", filters);

@@ -3,8 +3,8 @@
 //!
 //! Others may have changed the record since. So what is recalled is never the
 //! reason why a caller is refused, and a commit that builds on it ends the
-//! recalled rows only where they still are their records' newest: if one is
-//! not, it starts again and reads.
+//! recalled rows, known by their attempts, only where they still are their
+//! records' newest: if one is not, it starts again and reads.
 
 use std::collections::{BTreeSet, HashMap};
 

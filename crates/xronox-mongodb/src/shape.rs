@@ -16,6 +16,8 @@
 //! | `tags` | Int64: how many tags were given |
 //! | `indexes` | array of `{ tag, spec, ready, multi }`, by name; `spec` is JSON |
 //! | `dropped` | array of the tags whose indexes are gone |
+//! | `trimmed` | `true` once a record may be without its first row |
+//! | `stubs` | `true` once there may be stubs |
 //! | `turn` | `{ by, until }`: whose commit the others let go first |
 //! | `making` | there until the collection is made; nobody writes to it before |
 //! | `dropping` | Date: until then somebody is removing the collection |
@@ -30,6 +32,9 @@ use xronox_store::{Index, Indexes, StoreError};
 
 /// The one document of a counter collection.
 pub(crate) const COUNTER: &str = "counter";
+/// Its fields that are there once they are true.
+pub(crate) const TRIMMED: &str = "trimmed";
+pub(crate) const STUBS: &str = "stubs";
 
 /// The indexes of a collection and the tags their keys are stored under.
 #[derive(Debug, Clone, Default)]
@@ -42,6 +47,11 @@ pub(crate) struct Shape {
     pub(crate) dropped: Vec<String>,
     /// How many tags were given.
     pub(crate) tags: i64,
+    /// Whether a record may be without its first row, which otherwise tells
+    /// that the record is there.
+    pub(crate) trimmed: bool,
+    /// Whether there may be stubs.
+    pub(crate) stubs: bool,
 }
 
 /// An index as the counter document describes it.
@@ -140,6 +150,8 @@ impl Counter {
                     .collect::<Option<_>>()
                     .ok_or_else(|| damaged("dropped"))?,
                 tags: document.get_i64("tags").map_err(|_| damaged("tags"))?,
+                trimmed: document.get_bool(TRIMMED).unwrap_or_default(),
+                stubs: document.get_bool(STUBS).unwrap_or_default(),
             },
             next: number("next")?,
             at: date("at").map_err(|_| damaged("at"))?,

@@ -232,6 +232,8 @@ impl Pen<'_> {
             places.insert(name, place);
         }
         let at = floor.unwrap_or_else(|| Timestamp::from_millis(0));
+        // Where first rows were removed, no index tells that a record is there.
+        let births = births && !places.values().any(|place| place.counter.shape.trimmed);
         for (name, place) in &mut places {
             let Some(batch) = by_name.get(name) else {
                 continue;
@@ -277,7 +279,7 @@ impl Pen<'_> {
                 traces = Some((place.name.clone(), added));
             }
             self.write(place, &changes, births).await?;
-            if next != place.counter.next || at != place.counter.at || !changes.multi.is_empty() {
+            if next != place.counter.next || at != place.counter.at || !changes.news.is_empty() {
                 self.settle(place, next, at, &changes).await?;
             }
             if let Some(born) = place.counter.shape.born {

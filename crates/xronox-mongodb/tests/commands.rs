@@ -363,6 +363,30 @@ async fn reads_send_one_command() {
     assert_eq!(sent(), ["find"]);
 }
 
+/// A record whose first row was removed, or never came, is not made again.
+#[tokio::test]
+async fn a_record_without_its_first_row_is_there() {
+    for at in [Database::on_replica_set, || Database::on(standalone())] {
+        let watched = Watched::on(at()).await;
+        watched.done(create("a")).await;
+        let mut alone = update("a", 1);
+        alone.newest_only = true;
+        watched.done(alone).await;
+        let rows = watched.catalog.rows(&watched.name, 0, 10, Bodies::Inline);
+        let rows = rows.await.unwrap();
+        assert_eq!(rows.len(), 1);
+        let copy = Watched::on(at()).await;
+        copy.catalog.append_exact(&copy.name, rows).await.unwrap();
+        for with_it in [watched, copy] {
+            let outcomes = with_it.commit(vec![create("a"), create("b")]).await;
+            assert!(matches!(outcomes[0], Outcome::Refused(_)), "{outcomes:?}");
+            assert!(matches!(outcomes[1], Outcome::Committed(_)), "{outcomes:?}");
+            let found = with_it.catalog.check(&with_it.name).await.unwrap();
+            assert!(found.is_empty(), "{found:?}");
+        }
+    }
+}
+
 /// A second process makes nothing again: it finds the counter and goes on.
 #[tokio::test]
 async fn a_collection_is_made_once() {
