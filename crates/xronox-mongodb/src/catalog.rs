@@ -260,7 +260,7 @@ impl MongoCatalog {
                 let mut session = self.core.db.session().await?;
                 let names = Names::of(name);
                 self.core.shape(&mut session, name).await?;
-                self.core.index_objects(name);
+                self.core.index_objects(name).await;
                 let found = self.core.documents(&mut session, &names, &query).await?;
                 Ok(!found.is_empty())
             })

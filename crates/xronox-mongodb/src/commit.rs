@@ -148,7 +148,7 @@ async fn run(core: Arc<Core>, work: Work) -> Result<Outcomes, StoreError> {
         let done = persist(&core, &work).await?;
         for name in &work.names() {
             if work.names_objects() {
-                core.index_objects(name);
+                core.index_objects(name).await;
             }
             if work.prunes() {
                 core.index_stubs(name);

@@ -6,6 +6,7 @@ use mongodb::{
     ClientSession,
     bson::{Document, RawDocumentBuf, doc},
 };
+use tokio::task::JoinHandle;
 use xronox_model::{CollectionName, FieldKeys, IndexSpec, Path};
 use xronox_store::{Indexes, StoreError, ruling};
 
@@ -22,6 +23,9 @@ use crate::{
 /// (<https://www.mongodb.com/docs/manual/reference/limits/>); eleven others there
 /// may be, and a field takes two.
 pub(crate) const MAX_INDEXED: usize = 26;
+
+/// How long to wait for an index that nothing depends on yet.
+const MOMENT: Duration = Duration::from_secs(1);
 
 /// Declares an index: see [`Catalog::add_index`](xronox_store::Catalog::add_index).
 pub(crate) async fn add(
@@ -64,8 +68,7 @@ pub(crate) async fn add(
         if !spec.unique {
             // While it is declared only, nobody has to wait for it.
             let built = build(core, &names, &index.tag);
-            let moment = Duration::from_secs(1);
-            if tokio::time::timeout(moment, built).await.is_err() {
+            if tokio::time::timeout(MOMENT, built).await.is_err() {
                 tracing::debug!(collection = %name, index = %spec.name(), "an index is being built");
             }
         }
@@ -173,30 +176,36 @@ impl Core {
         shape: &Shape,
         column: &str,
         indexes: &[Document],
-    ) {
+    ) -> Option<JoinHandle<()>> {
         // An index would make a collection that is not there.
-        let Some(born) = shape.born else { return };
+        let born = shape.born?;
         let what = format!("{} {born} {column}", names.ver);
         if !self.first_time(&what) {
-            return;
+            return None;
         }
         let command = doc! { "createIndexes": &names.ver, "indexes": indexes };
         let core = Arc::clone(self);
-        tokio::spawn(async move {
+        Some(tokio::spawn(async move {
             if let Err(failure) = core.run(command).await {
                 tracing::warn!(index = %what, error = ?failure, "an index was not built");
                 core.not_ensured(&what);
             }
-        });
+        }))
     }
 
     /// The same for the index that finds who names an object. Where bodies are
-    /// inline nobody asks for it.
-    pub(crate) fn index_objects(self: &Arc<Self>, name: &CollectionName) {
+    /// inline nobody asks for it. It is waited for a moment: in the beginning it
+    /// is made at once, and whoever writes meanwhile has to begin anew.
+    pub(crate) async fn index_objects(self: &Arc<Self>, name: &CollectionName) {
         let shape = self.shapes.get(name).unwrap_or_default();
         let index = doc! { "key": { "l.k": 1 }, "name": "object",
         "partialFilterExpression": { "l.k": { "$exists": true } } };
-        self.index_in_background(&Names::of(name), &shape, "l", &[index]);
+        let built = self.index_in_background(&Names::of(name), &shape, "l", &[index]);
+        if let Some(built) = built
+            && tokio::time::timeout(MOMENT, built).await.is_err()
+        {
+            tracing::debug!(collection = %name, "the index of objects is being built");
+        }
     }
 
     /// The same for the index of stubs.

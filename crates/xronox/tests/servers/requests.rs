@@ -72,6 +72,12 @@ impl Counted {
             .create_with_id("warm", small(0))
             .await
             .unwrap();
+        // The index of objects is made when there are any.
+        counted
+            .orders
+            .create_with_id("large", large(0))
+            .await
+            .unwrap();
         counted.orders.get_latest("warm").await.unwrap();
         counted.commands.lock().clear();
         counted.objects.reset_counts();
