@@ -1,8 +1,13 @@
 //! A record as it was in one version.
 
+use std::{collections::BTreeSet, fmt};
+
 use bytes::Bytes;
-use serde::{Serialize, Serializer, de::DeserializeOwned};
-use serde_json::Value;
+use serde::{
+    Deserializer, Serialize, Serializer,
+    de::{DeserializeOwned, DeserializeSeed, IgnoredAny, MapAccess, Visitor},
+};
+use serde_json::{Map, Value};
 use xronox_model::{
     Invalid, Op, Projection, RecordId, Sha256, SystemFields, Timestamp, VersionRow,
 };
@@ -165,10 +170,70 @@ impl Serialize for Record {
 
 /// Parses canonical bytes.
 pub(crate) fn parse(canonical: &[u8]) -> Result<Value, Error> {
-    serde_json::from_slice(canonical).map_err(|_| {
-        Error::new(
-            ErrorKind::Corrupt,
-            "a stored document with a good checksum is not JSON",
-        )
-    })
+    serde_json::from_slice(canonical).map_err(|_| not_json())
+}
+
+/// The same of a document's properties of these names alone: the others are
+/// passed over, which is several times as fast.
+pub(crate) fn parse_only(canonical: &[u8], names: &BTreeSet<String>) -> Result<Value, Error> {
+    let mut json = serde_json::Deserializer::from_slice(canonical);
+    let chosen = Chosen(names).deserialize(&mut json);
+    let chosen = chosen.and_then(|chosen| json.end().map(|()| chosen));
+    chosen.map(Value::Object).map_err(|_| not_json())
+}
+
+fn not_json() -> Error {
+    Error::new(
+        ErrorKind::Corrupt,
+        "a stored document with a good checksum is not JSON",
+    )
+}
+
+/// The properties of these names.
+struct Chosen<'n>(&'n BTreeSet<String>);
+
+impl<'de> DeserializeSeed<'de> for Chosen<'_> {
+    type Value = Map<String, Value>;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Self::Value, D::Error> {
+        json.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Chosen<'_> {
+    type Value = Map<String, Value>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a document")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut properties: A) -> Result<Self::Value, A::Error> {
+        let mut chosen = Map::new();
+        while let Some(name) = properties.next_key::<String>()? {
+            if self.0.contains(&name) {
+                chosen.insert(name, properties.next_value()?);
+            } else {
+                properties.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(chosen)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn properties_are_parsed_alone() {
+        let names: BTreeSet<String> = ["b", "d", "none"].map(str::to_owned).into();
+        let document = br#"{"a":[1,{"b":2}],"b":{"c":[3]},"d":null,"e\n":"}"}"#;
+        let chosen = parse_only(document, &names).unwrap();
+        assert_eq!(chosen, json!({ "b": { "c": [3] }, "d": null }));
+        for damaged in [&document[..20], b"{} {}", b"[]", b"{\"a\":}"] {
+            let refused = parse_only(damaged, &names).unwrap_err();
+            assert_eq!(refused.kind(), &ErrorKind::Corrupt);
+        }
+    }
 }

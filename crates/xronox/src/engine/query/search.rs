@@ -18,7 +18,7 @@ use super::{
 use crate::{
     Error,
     collection::Shared,
-    engine::record::{Record, parse},
+    engine::record::{Record, parse_only},
 };
 
 /// What is looked for, in which order and in which state of the collection.
@@ -34,9 +34,11 @@ pub(super) struct Search<'a> {
 }
 
 /// What the filter and the order read of a record.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Reads {
     filter_body: bool,
+    /// Properties of the document.
+    properties: BTreeSet<String>,
     id: bool,
     system: bool,
 }
@@ -99,6 +101,7 @@ impl<'a> Search<'a> {
         let all = || filtered.iter().chain(sorted.clone());
         let reads = Reads {
             filter_body: filtered.iter().any(|path| !of_system(path) && !of_id(path)),
+            properties: all().map(|path| path.root().to_owned()).collect(),
             id: all().any(of_id),
             system: all().any(|path| of_system(path) || alias_of(path).is_some()),
         };
@@ -184,7 +187,7 @@ impl<'a> Search<'a> {
     }
 
     fn read(&self, row: VersionRow, bytes: Bytes) -> Result<Option<Candidate>, Error> {
-        let body = parse(&bytes)?;
+        let body = parse_only(&bytes, &self.reads.properties)?;
         if !self.matches(&row, &body) {
             return Ok(None);
         }
@@ -270,7 +273,10 @@ impl<'a> Search<'a> {
             return Ok(Some(place));
         }
         match read_body(&self.shared.database, &self.shared.name, row).await? {
-            Some((row, bytes)) => Ok(Some(self.place(&row, &parse(&bytes)?))),
+            Some((row, bytes)) => {
+                let body = parse_only(&bytes, &self.reads.properties)?;
+                Ok(Some(self.place(&row, &body)))
+            }
             None => Ok(None),
         }
     }
