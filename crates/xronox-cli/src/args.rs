@@ -271,6 +271,9 @@ impl Point {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Demo {
+    /// Show three tenants in one store instead
+    #[arg(long)]
+    pub(crate) tenants: bool,
     /// Keep the store, to go on with it
     #[arg(long)]
     pub(crate) keep: bool,

@@ -1,13 +1,13 @@
 //! What follows from rows that are there, where there are no transactions.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mongodb::{
     ClientSession,
     bson::{Document, RawDocumentBuf, doc},
 };
-use xronox_model::{CollectionName, Op};
-use xronox_store::StoreError;
+use xronox_model::{CollectionName, Op, Sha256};
+use xronox_store::{Bodies, StoreError};
 
 use crate::{
     command::{self, Trouble, raw},
@@ -94,6 +94,29 @@ impl Core {
         }
     }
 
+    /// The hashes of the rows at these `cv` that are not stubs.
+    async fn hashes(
+        &self,
+        session: &mut ClientSession,
+        place: &Place,
+        cvs: BTreeSet<u64>,
+    ) -> Result<BTreeMap<u64, Sha256>, Failure> {
+        if cvs.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let cvs: Vec<i64> = cvs.into_iter().map(int).collect();
+        let query = Query::of(doc! { "_id": { "$in": cvs } }).with(Bodies::Omit);
+        let rows = self.documents(session, &place.names, &query).await?;
+        let mut hashes = BTreeMap::new();
+        for document in rows {
+            let row = decode(&document, &place.counter.shape)?.row;
+            if row.pruned.is_none() {
+                hashes.insert(row.cv, row.hash());
+            }
+        }
+        Ok(hashes)
+    }
+
     /// Applies rows in the order of `cv`, and moves the counter over them
     /// unless somebody else did.
     ///
@@ -110,8 +133,16 @@ impl Core {
             (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let mut news = News::default();
         let mut last = None;
-        for document in documents {
-            let stored = decode(document, shape)?;
+        let documents = documents
+            .iter()
+            .map(|document| Ok((document, decode(document, shape)?)))
+            .collect::<Result<Vec<_>, StoreError>>()?;
+        let replacing = documents.iter().filter_map(|(_, stored)| {
+            let since = stored.row.newest_only_since?;
+            (since < stored.row.cv).then_some(since)
+        });
+        let firsts = self.hashes(session, place, replacing.collect()).await?;
+        for (document, stored) in &documents {
             let row = &stored.row;
             let (id, ov, cv) = (item(&row.id), int(row.ov), int(row.cv));
             last = Some((row.cv, row.at));
@@ -131,7 +162,7 @@ impl Core {
                 gone.push(older_than(&row.id, row.ov)?);
             }
             if let Some(since) = row.newest_only_since.filter(|since| *since < row.cv) {
-                rows.extend(stub_until(row, since)?);
+                rows.extend(stub_until(row, since, firsts.get(&since))?);
                 gone.push(raw(&doc! {
                     "q": { "i": &id, "n": { "$lt": ov }, "_id": { "$gt": int(since) } },
                     "limit": 0,

@@ -205,12 +205,18 @@ impl Work {
     }
 
     fn prunes(&self) -> bool {
-        let prunes = |mutation: &Mutation| matches!(mutation, Mutation::Prune { .. });
+        let prunes = |mutation: &Mutation| match mutation {
+            Mutation::Prune { .. } => true,
+            Mutation::Append(append) => append.newest_only,
+            _ => false,
+        };
         match self {
             Self::Batches(batches) => batches
                 .iter()
                 .any(|(_, batch)| batch.mutations.iter().any(prunes)),
-            Self::Exact(_, rows) => rows.iter().any(|row| row.pruned.is_some()),
+            Self::Exact(_, rows) => rows
+                .iter()
+                .any(|row| row.pruned.is_some() || row.newest_only_since.is_some()),
             Self::Reserve(..) => false,
         }
     }

@@ -195,9 +195,12 @@ impl News {
 
 /// What becomes of a row that is there.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each may be or not")]
 pub(crate) struct Change {
-    /// Its validity ends.
+    /// Its validity ends then, maybe later than before.
     pub(crate) closed: bool,
+    /// It was its record's newest one.
+    pub(crate) ended: bool,
     /// Its body is elsewhere.
     pub(crate) moved: bool,
     /// It becomes a stub.
@@ -504,11 +507,13 @@ impl<'a> Ledger<'a> {
         match self.rows.get_mut(&closed) {
             Some(slot) => {
                 if stub {
+                    self.news.stubs |= !self.shape.stubs;
                     slot.whole = Some(Box::new(slot.stored.clone()));
                     slot.stored.row = newest.clone().into_stub();
                     slot.stored.unique.clear();
                     slot.change.stub = true;
                 }
+                slot.change.ended |= slot.stored.row.to_cv.is_none();
                 slot.stored.row.to_cv = Some(row.cv);
                 slot.change.closed = true;
             }

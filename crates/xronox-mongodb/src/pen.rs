@@ -7,7 +7,7 @@ use mongodb::{
     ClientSession,
     bson::{Bson, Document, RawDocument, RawDocumentBuf, doc, raw::cstr},
 };
-use xronox_model::{Attempt, CollectionName, Location, RecordId, Timestamp, VersionRow};
+use xronox_model::{Attempt, CollectionName, Location, RecordId, Sha256, Timestamp, VersionRow};
 use xronox_store::StoreError;
 
 use crate::{
@@ -344,13 +344,17 @@ pub(crate) fn older_than(id: &RecordId, ov: u64) -> Result<RawDocumentBuf, Store
     })
 }
 
-/// The statements that make a stub of the row at `since`, if it is the one
-/// that `row` follows on, and let that stub be valid until `row`: see
+/// The statements that make a stub of the row at `since`, whose hash this is
+/// unless it is one, and let that stub be valid until `row`: see
 /// [`Append::newest_only`](xronox_store::Append::newest_only).
-pub(crate) fn stub_until(row: &VersionRow, since: u64) -> Result<Vec<RawDocumentBuf>, StoreError> {
+pub(crate) fn stub_until(
+    row: &VersionRow,
+    since: u64,
+    whole: Option<&Sha256>,
+) -> Result<Vec<RawDocumentBuf>, StoreError> {
     let (id, since, to) = (item(&row.id), int(since), int(row.cv));
     let mut out = Vec::new();
-    if let (Some(hash), Some(previous)) = (&row.prev_hash, row.ov.checked_sub(1)) {
+    if let Some(hash) = whole {
         // All that a stub has not.
         let mut unset = Document::new();
         for field in [
@@ -360,7 +364,7 @@ pub(crate) fn stub_until(row: &VersionRow, since: u64) -> Result<Vec<RawDocument
             unset.insert(field, "");
         }
         out.push(raw(&doc! {
-            "q": { "_id": since, "i": &id, "n": int(previous), "st": { "$exists": false } },
+            "q": { "_id": since, "i": &id, "n": { "$lt": int(row.ov) }, "st": { "$exists": false } },
             "u": { "$set": { "st": row::binary(hash.as_bytes()), "to": to }, "$unset": unset },
         })?);
     }
@@ -378,7 +382,7 @@ pub(crate) fn update_of(
     shape: &Shape,
 ) -> Result<RawDocumentBuf, StoreError> {
     let mut filter = doc! { "_id": int(row.cv) };
-    if change.closed {
+    if change.ended {
         // Nobody else can have ended it, unless it was only remembered. (The
         // record in the filter would have the server weigh its indexes for
         // each row.)

@@ -245,10 +245,10 @@ async fn an_interrupted_copy_is_begun_again() {
     assert_eq!(all_of(&things).await, all_of(&copied).await);
 }
 
-/// A store that keeps only newest versions is copied as it is. What was copied
-/// and replaced since cannot be brought up to date, and nothing is added then.
+/// A store that keeps only newest versions is copied as it is, and what was
+/// replaced since is replaced in the copy.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn newest_versions_are_copied_into_an_empty_store() {
+async fn newest_versions_are_copied_and_replaced() {
     let mut newest = settings();
     newest.versioning.enabled = false;
     for (source, target, again) in ways(stores(newest).await, empty().await, empty().await) {
@@ -271,11 +271,11 @@ async fn newest_versions_are_copied_into_an_empty_store() {
 
         for n in 1..3 {
             things.update("b", json!({ "n": n })).await.unwrap();
-            let before = all_of(&copy).await;
-            let error = source.home().copy_to(target.home()).await.unwrap_err();
-            assert_eq!(error.kind(), &ErrorKind::Unsupported, "{error}");
-            assert!(error.to_string().contains("empty store"), "{error}");
-            assert_eq!(all_of(&copy).await, before);
+            things.update("c", json!({ "n": n })).await.unwrap();
+            things.update("c", json!({ "n": 10 + n })).await.unwrap();
+            source.home().copy_to(target.home()).await.unwrap();
+            assert_eq!(all_of(&copy).await, all_of(&things).await);
+            assert!(copy.verify().await.unwrap().clean());
         }
         source.home().copy_to(again.home()).await.unwrap();
         let copy = again.xronox.collection("things").unwrap();

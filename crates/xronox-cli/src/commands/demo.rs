@@ -4,6 +4,7 @@ use std::{env, fs, path::PathBuf};
 
 use clap::Parser;
 use tempfile::TempDir;
+use xronox::Config;
 
 use crate::{
     args::{Args, Demo},
@@ -25,7 +26,10 @@ const FILES: [(&str, &[u8]); 2] = [
 ];
 
 /// What is said, and the commands that follow.
-const STORY: [(&str, &[&[&str]]); 7] = [
+type Story = [(&'static str, &'static [&'static [&'static str]])];
+
+/// One store, and time.
+const ZONES: &Story = &[
     (
         "The time zones of the world, as the IANA database had them in 2020, and again in 2025:",
         &[
@@ -124,21 +128,167 @@ const STORY: [(&str, &[&[&str]]); 7] = [
     ),
 ];
 
+/// What three tenants need.
+const TENANT_FILES: [(&str, &[u8]); 6] = [
+    (
+        "xronox.config.json",
+        include_bytes!("../../../../examples/tenants/xronox.config.json"),
+    ),
+    (
+        "acme.json",
+        include_bytes!("../../../../examples/tenants/acme.json"),
+    ),
+    (
+        "acme-paid.json",
+        include_bytes!("../../../../examples/tenants/acme-paid.json"),
+    ),
+    (
+        "globex.json",
+        include_bytes!("../../../../examples/tenants/globex.json"),
+    ),
+    (
+        "initech.json",
+        include_bytes!("../../../../examples/tenants/initech.json"),
+    ),
+    (
+        "plan.json",
+        include_bytes!("../../../../examples/tenants/plan.json"),
+    ),
+];
+
+/// Three tenants, two databases and one store of objects.
+const TENANTS: &Story = &[
+    (
+        "Two folders for catalogs, one for large bodies, and tenants that come as they come:",
+        &[&["config", "check", "xronox.config.json"]],
+    ),
+    (
+        "Three of them, each with an order of the same id:",
+        &[
+            &["tenants", "create", "acme"],
+            &["tenants", "create", "globex"],
+            &["tenants", "create", "initech"],
+            &[
+                "put",
+                "orders",
+                "acme.json",
+                "--id",
+                "o-1",
+                "--tenant",
+                "acme",
+            ],
+            &[
+                "put",
+                "orders",
+                "globex.json",
+                "--id",
+                "o-1",
+                "--tenant",
+                "globex",
+            ],
+            &[
+                "put",
+                "orders",
+                "initech.json",
+                "--id",
+                "o-1",
+                "--tenant",
+                "initech",
+            ],
+        ],
+    ),
+    (
+        "Each sees its own, and nothing else:",
+        &[
+            &[
+                "find",
+                "orders",
+                "--fields",
+                "customer,total",
+                "--tenant",
+                "acme",
+            ],
+            &[
+                "find",
+                "orders",
+                "--fields",
+                "customer,total",
+                "--tenant",
+                "globex",
+            ],
+        ],
+    ),
+    (
+        "What all of them share is in a database of its own:",
+        &[
+            &[
+                "put",
+                "plans",
+                "plan.json",
+                "--id",
+                "basic",
+                "--type",
+                "metadata",
+            ],
+            &["stats", "--type", "metadata"],
+        ],
+    ),
+    (
+        "acme moves to the other folder, with all its history:",
+        &[
+            &[
+                "put",
+                "orders",
+                "acme-paid.json",
+                "--id",
+                "o-1",
+                "--tenant",
+                "acme",
+            ],
+            &["tenants", "move", "acme", "--to", "two"],
+            &["log", "orders", "o-1", "--tenant", "acme"],
+            &["verify", "--tenant", "acme"],
+        ],
+    ),
+    (
+        "initech leaves, and nothing of it stays:",
+        &[
+            &["tenants", "drop", "initech", "--yes"],
+            &["tenants", "list"],
+        ],
+    ),
+];
+
 pub(super) async fn run(args: Demo, cx: &mut Context) -> Result<Exit, Failure> {
     let folder = TempDir::with_prefix("xronox-demo-")?;
     let home = env::current_dir()?;
+    if args.tenants && cx.named {
+        return Err(Failure::usage(
+            "the demo of tenants has a configuration of its own",
+        ));
+    }
     if cx.named && has_zones(cx).await? {
         let place = &cx.place;
         return Err(Failure::already_exists(format!(
             "{place}: the demo wants a store of its own"
         )));
     }
-    for (name, content) in FILES {
+    let (files, story) = if args.tenants {
+        (&TENANT_FILES[..], TENANTS)
+    } else {
+        (&FILES[..], ZONES)
+    };
+    for (name, content) in files {
         let path = folder.path().join(name);
         fs::write(&path, content).map_err(|error| Failure::file(&path, &error))?;
     }
     env::set_current_dir(folder.path())?;
-    let told = tell(cx).await;
+    if args.tenants
+        && let Some((file, config)) = Config::discover(".")?
+    {
+        cx.place = Place::configured(file, config);
+    }
+    let told = tell(story, cx).await;
     let closed = cx.close().await;
     env::set_current_dir(&home)?;
     let told = told?;
@@ -151,8 +301,13 @@ pub(super) async fn run(args: Demo, cx: &mut Context) -> Result<Exit, Failure> {
             remark(
                 cx,
                 &format!(
-                    "Go on with: cd {} && xronox log zones Africa/Cairo",
-                    files.display()
+                    "Go on with: cd {} && xronox {}",
+                    files.display(),
+                    if args.tenants {
+                        "log orders o-1 --tenant acme"
+                    } else {
+                        "log zones Africa/Cairo"
+                    }
                 ),
             )?;
         }
@@ -173,8 +328,8 @@ async fn has_zones(cx: &mut Context) -> Result<bool, Failure> {
 }
 
 /// Tells it to the end, or until a command is not done.
-async fn tell(cx: &mut Context) -> Result<Exit, Failure> {
-    for (i, (text, commands)) in STORY.iter().enumerate() {
+async fn tell(story: &Story, cx: &mut Context) -> Result<Exit, Failure> {
+    for (i, (text, commands)) in story.iter().enumerate() {
         if i > 0 {
             remark(cx, "")?;
         }
@@ -186,6 +341,7 @@ async fn tell(cx: &mut Context) -> Result<Exit, Failure> {
             remark(cx, &format!("$ xronox {}", line.join(" ")))?;
             let words = std::iter::once(&"xronox").chain(*words);
             let args = Args::try_parse_from(words).map_err(|e| Failure::usage(e.to_string()))?;
+            cx.whose = args.globals.whose.context()?;
             let exit = super::run(args.command, cx).await?;
             cx.out.flush()?;
             if exit != Exit::Done {

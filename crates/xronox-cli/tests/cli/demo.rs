@@ -32,6 +32,17 @@ fn the_demo_tells_its_story_and_leaves_nothing() {
 }
 
 #[test]
+fn three_tenants_share_a_store_and_nothing_else() {
+    let store = Store::new();
+    let output = store.run(&["demo", "--tenants", "--quiet"]);
+    assert!(output.status.success(), "{output:?}");
+    assert!(output.stderr.is_empty(), "{output:?}");
+    let story = redacted(std::str::from_utf8(&output.stdout).unwrap());
+    assert_snapshot!("tenants", story);
+    store.fails(&["demo", "--tenants", "--data", "x"], 2, "Usage");
+}
+
+#[test]
 fn the_demo_takes_a_store_of_its_own() {
     let store = Store::new();
     let output = store.run(&["demo", "--data", "kept", "--json", "--quiet"]);

@@ -65,9 +65,9 @@ impl Database {
     ///
     /// The source may be written to meanwhile: what is committed when the copy
     /// of a collection begins is copied. Where it keeps only newest versions
-    /// (`versioning.enabled: false`) it may not, and a copy of it cannot be
-    /// brought up to date: it is made anew. Nobody else may write to the
-    /// collections of the other store. Idempotency keys, jobs of
+    /// (`versioning.enabled: false`), those that are replaced meanwhile have to
+    /// be copied again. Nobody else may write to the collections of the other
+    /// store. Idempotency keys, jobs of
     /// `restore_collection` and notes of `gc` stay behind.
     ///
     /// ```
@@ -96,9 +96,8 @@ impl Database {
     /// itself, [`NotFound`](ErrorKind::NotFound) for a collection that is
     /// named and not there, [`Corrupt`](ErrorKind::Corrupt) for a body that is
     /// not what was written or copies that differ afterwards,
-    /// [`Unsupported`](ErrorKind::Unsupported) where the source keeps only
-    /// newest versions and has replaced some that were copied,
-    /// [`Unavailable`](ErrorKind::Unavailable): begin again.
+    /// [`Unavailable`](ErrorKind::Unavailable), also where versions were
+    /// replaced while they were copied: begin again.
     pub fn copy_to<'a>(&'a self, target: &'a Database) -> Copy<'a> {
         Copy {
             source: self,
@@ -249,7 +248,6 @@ impl Transfer<'_, '_> {
                 ),
             ));
         }
-        still_there(self.from, self.to, there.cv + 1).await?;
         let size = self.to.database.catalog.size(name).await?;
         self.report.already += size.versions;
         Ok(there.cv + 1)
@@ -289,7 +287,7 @@ impl Transfer<'_, '_> {
             return Ok(());
         };
         if let StoreError::Refused(_) = error {
-            // Others may have written to the source meanwhile.
+            // The source may have let go of versions meanwhile.
             let (source, name) = (&self.from.database.catalog, &self.from.name);
             for (id, ov) in firsts {
                 let before = source.version(name, &id, Which::Ov(ov), Bodies::Omit);
@@ -328,23 +326,6 @@ impl Transfer<'_, '_> {
     }
 }
 
-/// Makes sure, before anything is added, that what was copied before `end` is
-/// in the source still, or was purged there.
-async fn still_there(from: &Shared, to: &Shared, end: u64) -> Result<(), Error> {
-    let (mut ours, mut theirs) = (Hashes::of(from, end), Hashes::of(to, end));
-    let mut here = ours.next().await?;
-    while let Some((cv, _)) = theirs.next().await? {
-        while here.is_some_and(|(ours, _)| ours < cv) {
-            here = ours.next().await?;
-        }
-        let gone = here.is_none_or(|(ours, _)| ours != cv);
-        if gone && is_superseded(from, to, cv).await? {
-            return Err(only_newest());
-        }
-    }
-    Ok(())
-}
-
 /// Whether the source has let go of a version that was copied because it keeps
 /// only newest ones.
 async fn is_superseded(from: &Shared, to: &Shared, cv: u64) -> Result<bool, Error> {
@@ -362,9 +343,9 @@ async fn is_superseded(from: &Shared, to: &Shared, cv: u64) -> Result<bool, Erro
 /// The refusal to go on where versions that were copied are gone.
 fn only_newest() -> Error {
     Error::new(
-        ErrorKind::Unsupported,
-        "the source keeps only newest versions, and some of those that were copied have been \
-         replaced since: copy it into an empty store while nobody writes to it",
+        ErrorKind::Unavailable,
+        "the source keeps only newest versions, and some were replaced while they were copied: \
+         copy again",
     )
 }
 

@@ -173,11 +173,29 @@ pub async fn a_copy_follows_versions_that_are_not_kept(subject: &dyn Subject) {
             );
         }
     }
-    // And one that misses many.
+    // And one that misses many, of a record too of which it has but the first.
     let late = source.other("late");
     late.index(IndexSpec::field(path("n"))).await;
+    source
+        .done(Append {
+            newest_only: true,
+            ..source.create("b", &json!({ "n": 0 }))
+        })
+        .await;
     let early = source.rows().await;
     take(&late, &early).await.unwrap();
+    for n in 1..4 {
+        source
+            .done(Append {
+                newest_only: true,
+                ..source.update("b", &json!({ "n": n }))
+            })
+            .await;
+    }
+    let rows = source.rows().await;
+    take(&late, &rows[rows.len() - 1..]).await.unwrap();
+    assert_eq!(late.rows().await, rows);
+    let early = rows;
     for n in 0..3 {
         source
             .done(Append {
