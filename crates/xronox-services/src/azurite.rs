@@ -1,6 +1,6 @@
 //! Azurite, which serves the API of Azure Blob Storage.
 
-use std::{fs, net::SocketAddr, path::Path};
+use std::{net::SocketAddr, path::Path};
 
 use anyhow::Result;
 
@@ -19,8 +19,7 @@ const KEY: &str =
 
 /// A throw-away blob store with a port of its own.
 ///
-/// It saves what it knows every few seconds: a kill loses acknowledged writes,
-/// so it cannot be started again.
+/// It keeps everything in memory, so it cannot be started again.
 pub struct Azurite {
     daemon: Daemon,
     port: u16,
@@ -38,17 +37,15 @@ impl Azurite {
         life: Life,
     ) -> Result<Self> {
         let folder = folder.as_ref().to_owned();
-        let data = folder.join("data");
-        fs::create_dir(&data)?;
         let [port] = ports::free()?;
         let (node, program) = services.azurite()?;
         let mut daemon = Daemon::new("Azurite", folder, life, node);
         daemon
             .argument(program)
-            .arguments("--blobHost 127.0.0.1 --disableTelemetry --silent --blobPort")
-            .argument(port.to_string())
-            .argument("--location")
-            .argument(data);
+            // On disk it writes the list of all its blobs anew every few seconds.
+            .arguments("--blobHost 127.0.0.1 --disableTelemetry --silent --inMemoryPersistence")
+            .argument("--blobPort")
+            .argument(port.to_string());
         // Any answer will do; without credentials it is a refusal.
         daemon.start(|| http::ask(port, "GET", &format!("/{ACCOUNT}?comp=list")).map(drop))?;
         Ok(Self { daemon, port })

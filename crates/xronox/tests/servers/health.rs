@@ -14,7 +14,7 @@ use xronox_services::{Mongod, Proxy, env};
 /// How long a call may wait here.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// What is refused at once takes less.
-const AT_ONCE: Duration = Duration::from_millis(100);
+const AT_ONCE: Duration = Duration::from_millis(400);
 
 fn config(uri: &str, objects: &str) -> Config {
     let on = |database: &str, space: &str, name: &str| json!({ "tenantId": name, "dbConnRef": database, "spaceConnRef": space, "dbName": name });
