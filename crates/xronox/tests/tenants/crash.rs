@@ -3,6 +3,7 @@
 //! The test program runs itself as the process to be killed.
 
 use std::{
+    future::IntoFuture,
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -90,7 +91,7 @@ async fn a_killed_move_goes_on() {
             assert_eq!(story(&acme).await, before, "round {round}");
             let described = fresh.tenants().describe("acme").await.unwrap();
             if round % 6 == 5 {
-                fresh.tenants().move_to("acme", to).await.unwrap();
+                again(|| fresh.tenants().move_to("acme", to)).await;
             }
             let there = fresh.tenants().describe("acme").await.unwrap();
             if there.state == TenantState::Active && there.databases[0].connection == to {
@@ -105,12 +106,12 @@ async fn a_killed_move_goes_on() {
         }
         assert!(kills >= 8, "{kills} were killed in time");
         let fresh = world.open().await;
-        fresh.tenants().move_to("acme", to).await.unwrap();
+        again(|| fresh.tenants().move_to("acme", to)).await;
         let acme = fresh.tenant("acme").await.unwrap();
         assert_eq!(story(&acme).await, before);
         assert!(acme.verify().await.unwrap().clean());
         live(&acme, 2, 1).await;
-        fresh.tenants().drop("acme").await.unwrap();
+        again(|| fresh.tenants().drop("acme")).await;
         assert_eq!(world.residue("acme").await, [""; 0]);
     }
 }
@@ -122,7 +123,7 @@ async fn a_killed_move_is_cancelled() {
         let xronox = world.open().await;
         live(&xronox.tenant("acme").await.unwrap(), 1, 120).await;
         let whole = undisturbed(&world, Some("two")).await;
-        xronox.tenants().move_to("acme", "one").await.unwrap();
+        again(|| xronox.tenants().move_to("acme", "one")).await;
         let (mut cancelled, mut round) = (0, 0);
         while cancelled < 3 {
             round += 1;
@@ -141,18 +142,35 @@ async fn a_killed_move_is_cancelled() {
                 Err(error) if *error.kind() == ErrorKind::NotFound => {}
                 Err(error) => {
                     assert_eq!(*error.kind(), ErrorKind::Unsupported, "{error}");
-                    fresh.tenants().move_to("acme", "two").await.unwrap();
+                    again(|| fresh.tenants().move_to("acme", "two")).await;
                 }
             }
             let later = world.open().await;
             let acme = later.tenant("acme").await.unwrap();
             assert_eq!(story(&acme).await, before, "round {round}");
             live(&acme, 100 + round, 1).await;
-            later.tenants().move_to("acme", "one").await.unwrap();
+            again(|| later.tenants().move_to("acme", "one")).await;
             let left = world.residue("acme").await;
             assert!(left.iter().all(|one| !one.starts_with("two")), "{left:?}");
         }
     }
+}
+
+/// What a call comes to. A database whose drop was broken off can be dropped or
+/// made anew only after a moment, and the call says so.
+async fn again<T, F>(call: impl Fn() -> F) -> T
+where
+    F: IntoFuture<Output = Result<T, xronox::Error>>,
+{
+    for _ in 0..50 {
+        match call().await {
+            Err(error) if *error.kind() == ErrorKind::Unavailable => {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+            answer => return answer.unwrap(),
+        }
+    }
+    panic!("it is not there after ten seconds");
 }
 
 /// The same of a process that may fail.
