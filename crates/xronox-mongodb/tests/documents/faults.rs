@@ -147,6 +147,8 @@ async fn a_server_that_fails_again_and_again_is_told_of() {
         faulty.fail("insert", 1_000, broken()).await;
         let error = insert().await;
         assert!(matches!(error, StoreError::Indeterminate { .. }), "{error}");
+        // Until then the server is not asked.
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
         // Surely not.
         faulty.fail("insert", 1_000, doc! { "errorCode": 13 }).await;
         let error = insert().await;
