@@ -12,9 +12,9 @@ use crate::{
     Database, Error, Progress, collection::Shared, engine::progress::Listener, storage::Storage,
 };
 
-/// The plain collection of jobs, and what this one is there.
-const JOBS: &str = "xronox_jobs";
-const KIND: &str = "moveVersions";
+/// The plain collection that says how far each collection is. It is about the
+/// objects of this database, so a copy of the database begins anew.
+const MARKS: &str = "xronox_moved";
 /// Commits looked at together.
 const PAGE: usize = 200;
 /// Bodies under way at a time.
@@ -130,7 +130,7 @@ struct Mover<'a> {
 impl Mover<'_> {
     async fn run(&mut self, progress: &mut Listener<'_>) -> Result<(), Error> {
         let Shared { database, name, .. } = self.shared;
-        let (id, mut from) = (self.job(), self.begin().await?);
+        let (marks, mut from) = (MARKS.parse()?, self.begin().await?);
         let mut done = 0;
         loop {
             let rows = database
@@ -151,30 +151,22 @@ impl Mover<'_> {
             done += looked_at as u64;
             progress.tell(Some(name), done, None);
             from = last + 1;
-            let filter = Filter::parse(&json!({ "_id": id }))?;
-            let update = Update::parse(&json!({
-                "$max": { "next": from },
-                "$set": { "kind": KIND, "collection": name },
-            }))?;
+            let filter = Filter::parse(&json!({ "_id": name }))?;
+            let update = Update::parse(&json!({ "$max": { "next": from } }))?;
             let update = DocUpdate::of(filter, update).upsert();
-            let jobs = JOBS.parse()?;
-            database.documents.update_one(&jobs, &update).await?;
+            database.documents.update_one(&marks, &update).await?;
             if !full {
                 return Ok(());
             }
         }
     }
 
-    fn job(&self) -> String {
-        format!("{KIND}/{}", self.shared.name)
-    }
-
     /// The first commit that was not looked at.
     async fn begin(&self) -> Result<u64, Error> {
-        let filter = Filter::parse(&json!({ "_id": self.job() }))?;
-        let (documents, jobs) = (&self.shared.database.documents, JOBS.parse()?);
-        let found = documents.find_one(&jobs, &filter);
-        let next = found.await?.and_then(|job| job["next"].as_u64());
+        let filter = Filter::parse(&json!({ "_id": self.shared.name }))?;
+        let (documents, marks) = (&self.shared.database.documents, MARKS.parse()?);
+        let found = documents.find_one(&marks, &filter);
+        let next = found.await?.and_then(|mark| mark["next"].as_u64());
         Ok(next.unwrap_or(0))
     }
 
