@@ -111,11 +111,7 @@ impl MongoDatabase {
     ///
     /// [`StoreError::Unavailable`] if the server does not answer.
     pub async fn drop_database(self) -> Result<(), StoreError> {
-        let dropped = async {
-            let drop = self.db().drop().into_future();
-            Ok(self.connection().past_abandoned(drop).await?)
-        };
-        let dropped = self.within(dropped).await;
+        let dropped = self.connection().drop_database(self.db().name()).await;
         self.close();
         dropped
     }

@@ -29,7 +29,7 @@ use xronox_store::{Clock, PayloadCache, Payloads, StoreError, SystemClock};
 use self::{
     address::{Address, Owner, Place},
     connections::Connections,
-    directory::Directory,
+    directory::{Directory, Listed},
     record::Record,
     resolve::{Resolution, Resolver},
 };
@@ -372,6 +372,16 @@ impl Tenancy {
             Some(_) => self.directory().await.map(Some),
             None => Ok(None),
         }
+    }
+
+    /// The directory, if there is one, and what it knows of a tenant.
+    async fn known(&self, id: &str) -> Result<(Option<&Directory>, Option<Listed>), Error> {
+        let directory = self.directory_of_tenants().await?;
+        let known = match directory {
+            Some(directory) => directory.tenant(id).await?,
+            None => None,
+        };
+        Ok((directory, known))
     }
 
     /// Opens a database, made if it is not there unless it has to be.

@@ -100,11 +100,7 @@ impl<'a> DropTenant<'a> {
         let tenancy = self.tenancy?;
         let id = self.id.as_str();
         Context::runtime(id).check()?;
-        let directory = tenancy.directory_of_tenants().await?;
-        let known = match directory {
-            Some(directory) => directory.tenant(id).await?,
-            None => None,
-        };
+        let (directory, known) = tenancy.known(id).await?;
         let mut report = DropReport {
             tenant_id: id.to_owned(),
             databases: Vec::new(),

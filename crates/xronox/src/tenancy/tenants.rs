@@ -123,11 +123,7 @@ impl Tenants {
     pub async fn describe(&self, id: &str) -> Result<TenantInfo, Error> {
         let tenancy = self.tenancy()?;
         Context::runtime(id).check()?;
-        let directory = tenancy.directory_of_tenants().await?;
-        let known = match directory {
-            Some(directory) => directory.tenant(id).await?,
-            None => None,
-        };
+        let (_, known) = tenancy.known(id).await?;
         let mut info = tenancy.info(id, known.as_ref());
         if known.is_none() && !info.listed {
             // One that was never used since there is a directory.
@@ -165,11 +161,7 @@ impl Tenants {
     async fn turn(&self, id: &str, to: State) -> Result<(), Error> {
         let tenancy = self.tenancy()?;
         Context::runtime(id).check()?;
-        let directory = tenancy.directory_of_tenants().await?;
-        let known = match directory {
-            Some(directory) => directory.tenant(id).await?,
-            None => None,
-        };
+        let (directory, known) = tenancy.known(id).await?;
         let (Some(directory), Some(_)) = (directory, known) else {
             return Err(if tenancy.lists_tenant(id) {
                 not_recorded(id)
