@@ -238,6 +238,26 @@ async fn nothing_of_others_is_written() {
 }
 
 #[tokio::test]
+async fn a_hidden_parent_hands_nothing_on() {
+    for store in stores(Settings::default()).await {
+        let all = store.home();
+        let ours = all.scoped(json!({ "shop": "a" })).unwrap();
+        let carts = all.collection("carts").unwrap();
+        for (shop, origin) in [("a", "seen"), ("b", "hidden")] {
+            let cart = carts.create_with_id(shop, json!({ "shop": shop }));
+            cart.origin(origin, "erp", None).await.unwrap();
+        }
+        let orders = ours.collection("orders").unwrap();
+        for (parent, origin) in [("a", "seen"), ("b", "b")] {
+            let order = orders.create(json!({ "shop": "a" }));
+            let order = order.parent(parent, "carts").await.unwrap();
+            let record = orders.get_latest(&order.id).await.unwrap();
+            assert_eq!(record.json()["_system"]["originId"], origin);
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_request_is_repeated_only_within_its_scope() {
     for store in stores(Settings::default()).await {
         let all = store.xronox.collection("orders").unwrap();

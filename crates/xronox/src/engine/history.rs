@@ -149,13 +149,8 @@ impl Collection {
             let to = shared.document_of(scope, &id, to).await?;
             Ok(diff(&from, &to))
         };
-        match read.await {
-            Ok(operations) => Ok(operations),
-            Err(error) => {
-                let error = shared.veiled(scope, &id, error).await;
-                Err(error.during(&shared.doing("diff", Some(&id))))
-            }
-        }
+        let result = read.await;
+        shared.tell(scope, "diff", &id, result).await
     }
 }
 

@@ -144,7 +144,6 @@ impl<'a> IntoFuture for Get<'a> {
             let id = self
                 .id
                 .map_err(|e| e.during(&shared.doing(self.what, None)))?;
-            let doing = shared.doing(self.what, Some(&id));
             let read = async {
                 let at = self.moment?;
                 let row = shared.row_at(&id, at).await?;
@@ -154,10 +153,8 @@ impl<'a> IntoFuture for Get<'a> {
                 let record = scope.see(shared.load(row).await?)?;
                 record.project(&self.projection)
             };
-            match read.await {
-                Ok(record) => Ok(record),
-                Err(error) => Err(shared.veiled(scope, &id, error).await.during(&doing)),
-            }
+            let result = read.await;
+            shared.tell(scope, self.what, &id, result).await
         })
     }
 }

@@ -137,13 +137,8 @@ impl<'a> IntoFuture for RestoreObject<'a> {
                     .write_named(&draft, NewBody::OfVersion(source.ov))
                     .await
             };
-            match Box::pin(write).await {
-                Ok(written) => Ok(written),
-                Err(error) => {
-                    let error = shared.veiled(scope, &id, error).await;
-                    Err(error.during(&shared.doing(WHAT, Some(&id))))
-                }
-            }
+            let result = Box::pin(write).await;
+            shared.tell(scope, WHAT, &id, result).await
         })
     }
 }

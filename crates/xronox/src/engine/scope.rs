@@ -188,8 +188,25 @@ impl Shared {
         Ok(!self.within(scope, vec![head]).await?.is_empty())
     }
 
-    /// What failed, unless that would tell of a record beyond the scope.
-    pub(crate) async fn veiled(&self, scope: &Scope, id: &RecordId, error: Error) -> Error {
+    /// The result of what was done to a record, its error named after that, and
+    /// telling nothing of records beyond the scope.
+    pub(crate) async fn tell<T>(
+        &self,
+        scope: &Scope,
+        what: &'static str,
+        id: &RecordId,
+        result: Result<T, Error>,
+    ) -> Result<T, Error> {
+        match result {
+            Ok(done) => Ok(done),
+            Err(error) => {
+                let error = self.veiled(scope, id, error).await;
+                Err(error.during(&self.doing(what, Some(id))))
+            }
+        }
+    }
+
+    async fn veiled(&self, scope: &Scope, id: &RecordId, error: Error) -> Error {
         let tells = matches!(
             error.kind(),
             ErrorKind::NotFound

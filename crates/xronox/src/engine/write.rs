@@ -336,13 +336,8 @@ impl<'a> IntoFuture for Create<'a> {
                 let written = shared.write_whole(&draft, &document).await;
                 shared.or_remembered(&draft, written).await
             };
-            match write.await {
-                Ok(written) => Ok(written),
-                Err(error) => {
-                    let error = shared.veiled(scope, &id, error).await;
-                    Err(error.during(&shared.doing(what, Some(&id))))
-                }
-            }
+            let result = write.await;
+            shared.tell(scope, what, &id, result).await
         })
     }
 }
@@ -406,13 +401,8 @@ impl<'a> IntoFuture for Change<'a> {
                 };
                 shared.or_remembered(&draft, written).await
             };
-            match write.await {
-                Ok(written) => Ok(written),
-                Err(error) => {
-                    let error = shared.veiled(scope, &id, error).await;
-                    Err(error.during(&shared.doing(self.what, Some(&id))))
-                }
-            }
+            let result = write.await;
+            shared.tell(scope, self.what, &id, result).await
         })
     }
 }
@@ -468,13 +458,8 @@ impl<'a> IntoFuture for Delete<'a> {
                 let written = shared.write_named(&draft, NewBody::OfNewest).await;
                 shared.or_remembered(&draft, written).await
             };
-            match write.await {
-                Ok(written) => Ok(written),
-                Err(error) => {
-                    let error = shared.veiled(scope, &id, error).await;
-                    Err(error.during(&shared.doing("delete", Some(&id))))
-                }
-            }
+            let result = write.await;
+            shared.tell(scope, "delete", &id, result).await
         })
     }
 }
@@ -491,7 +476,9 @@ impl Shared {
         let name: xronox_model::CollectionName = collection.parse()?;
         let id: RecordId = parent.parse()?;
         let catalog = &self.database.catalog;
-        let row = if name == self.name && !self.is_in(scope, &id).await? {
+        let hidden =
+            !scope.is_everything() && !self.database.shared(&name).is_in(scope, &id).await?;
+        let row = if hidden {
             None
         } else {
             catalog.head(&name, &id, Bodies::Omit).await?

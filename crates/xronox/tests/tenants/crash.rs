@@ -30,9 +30,9 @@ fn ordered_process() {
     runtime.block_on(async {
         let xronox = world::open(&order["config"]).await;
         match order["to"].as_str() {
-            Some("cancel") => xronox.tenants().cancel_move("acme").await.unwrap(),
-            Some(to) => drop(xronox.tenants().move_to("acme", to).await.unwrap()),
-            None => drop(xronox.tenants().drop("acme").await.unwrap()),
+            Some("cancel") => again(|| xronox.tenants().cancel_move("acme")).await,
+            Some(to) => drop(again(|| xronox.tenants().move_to("acme", to)).await),
+            None => drop(again(|| xronox.tenants().drop("acme")).await),
         }
     });
 }
