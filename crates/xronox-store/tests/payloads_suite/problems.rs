@@ -313,7 +313,16 @@ async fn a_server_that_does_not_answer_is_given_up() {
             began.elapsed()
         );
         proxy.pass();
-        assert_eq!(payloads.read(&body).await.unwrap(), canonical);
+        // One in a while is let through to look.
+        let read = loop {
+            match payloads.read(&body).await {
+                Err(_) if began.elapsed() < Duration::from_secs(30) => {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                read => break read.unwrap(),
+            }
+        };
+        assert_eq!(read, canonical);
     }
 }
 
@@ -336,7 +345,7 @@ async fn a_server_that_cannot_be_reached_says_so() {
         let began = Instant::now();
         for error in refusals(&payloads).await {
             assert!(
-                error.to_string().ends_with("the store cannot be reached"),
+                error.to_string().contains("the store cannot be reached"),
                 "{error}"
             );
         }
