@@ -21,6 +21,7 @@ use crate::{
     MongoDatabase, check, commit,
     core::Core,
     error::Failure,
+    fence::Fenced,
     find, indexing,
     indexing::MAX_INDEXED,
     ledger::{in_short, stored_key},
@@ -450,8 +451,8 @@ impl Catalog for MongoCatalog {
                     return Ok(Vec::new());
                 }
                 let rows = core.rows(&mut session, collection, &query).await?;
-                let names = Names::of(collection);
-                if !rows.is_empty() || core.fence(&mut session, &names, attempt).await? {
+                let (names, fenced) = (Names::of(collection), Fenced::Attempt(attempt));
+                if !rows.is_empty() || core.fence(&mut session, &names, fenced).await? {
                     return Ok(rows);
                 }
                 // It came in between.

@@ -228,23 +228,19 @@ impl Core {
         Ok(())
     }
 
-    /// Makes sure of the unique index of attempts, before the first row of this
-    /// process is sent that is in it.
-    pub(crate) async fn ensure_attempts(
-        &self,
-        names: &Names,
-        shape: &Shape,
-    ) -> Result<(), Failure> {
+    /// Makes sure of the unique index of what can be fenced off, before the
+    /// first row of this process is sent that is in it.
+    pub(crate) async fn ensure_fences(&self, names: &Names, shape: &Shape) -> Result<(), Failure> {
         let Some(born) = shape.born else {
             return Ok(());
         };
-        let what = format!("{} {born} attempt", names.ver);
+        let what = format!("{} {born} fences", names.ver);
         if self.ensured.lock().contains(&what) {
             return Ok(());
         }
         self.run(doc! { "createIndexes": &names.ver, "indexes": [
-            { "key": { "a": 1 }, "name": "attempt", "unique": true,
-              "partialFilterExpression": { FENCED: true } },
+            { "key": { FENCED: 1 }, "name": "fences", "unique": true,
+              "partialFilterExpression": { FENCED: { "$exists": true } } },
         ] })
         .await?;
         self.first_time(&what);

@@ -1,20 +1,26 @@
-//! Attempts that are given up, where there are no transactions.
+//! What must not come late any more, where there are no transactions.
 //!
 //! An insertion that was sent may reach the server long after its sender
 //! stopped waiting: nobody can call it back, and no time is late enough to
-//! believe that it is lost. So before anyone acts on a row not being there, the
-//! row's attempt is fenced off: a document of the attempt, in `C_ver` and in
-//! the same unique index as the rows that are inserted, which makes a late
-//! insertion fail. Either the row is there first, or it never will be.
+//! believe that it is lost. So before anyone acts on rows not being there, what
+//! they would bring is fenced off: by a document in `C_ver` and in the same
+//! unique index as the rows that are inserted, which makes a late insertion
+//! fail. Either the rows are there first, or they never will be.
+//!
+//! Fenced off are attempts that are given up, and the [`Start`] of insertions
+//! that know nothing of a new index: their rows would lack its keys.
 //!
 //! Fences have negative `_id`s, so what walks rows from a `cv` on does not meet
 //! them, and what walks back from one ends at 0. They are few, and stay as long
 //! as the collection does.
 
+use std::fmt;
+
 use mongodb::{
     ClientSession,
     bson::{Document, doc},
 };
+use rand::Rng;
 use xronox_model::Attempt;
 
 use crate::{
@@ -23,50 +29,78 @@ use crate::{
     error::Failure,
     names::Names,
     row::{FENCED, binary},
+    shape::Counter,
 };
 
-/// The `_id` of a fence: most of the random bits of the attempt.
-fn place(attempt: Attempt) -> i64 {
-    let bytes = attempt.as_bytes().iter().take(8);
-    bytes.fold(0, |bits, byte| (bits << 8) | i64::from(*byte)) | i64::MIN
+/// What an insertion goes by: up to where rows are applied, and the epoch of
+/// the indexes. Its first row carries it, so one insertion alone can have it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Start {
+    next: u64,
+    epoch: u64,
+}
+
+impl Start {
+    pub(crate) fn of(counter: &Counter) -> Self {
+        Self {
+            next: counter.next,
+            epoch: counter.shape.described.epoch,
+        }
+    }
+}
+
+/// What one document alone may have.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Fenced {
+    Attempt(Attempt),
+    Start(Start),
+}
+
+impl fmt::Display for Fenced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Attempt(attempt) => attempt.fmt(f),
+            Self::Start(Start { next, epoch }) => write!(f, "{next}/{epoch}"),
+        }
+    }
 }
 
 impl Core {
-    /// Sees to it that no row of this attempt is inserted any more; whether
-    /// none was before.
+    /// Sees to it that no row with this is inserted any more; whether none was
+    /// before.
     pub(crate) async fn fence(
         &self,
         session: &mut ClientSession,
         names: &Names,
-        attempt: Attempt,
+        fenced: Fenced,
     ) -> Result<bool, Failure> {
-        let own = binary(attempt.as_bytes());
+        let place: [u8; 8] = rand::rng().random();
         let fence = raw(&doc! {
-            "q": { "_id": place(attempt) },
-            "u": { "$setOnInsert": { "i": &own, "a": &own, FENCED: true } },
-            "upsert": true,
+            "_id": i64::from_be_bytes(place) | i64::MIN,
+            "i": binary(&place),
+            FENCED: [fenced.to_string()],
         })?;
-        for command in command::update(&names.ver, &[fence]) {
+        for command in command::insert(&names.ver, &[fence]) {
             match self.write_one(session, command).await {
                 Ok(()) => {}
                 Err(Trouble::Failed(failure)) => return Err(failure),
                 // A row is there, unless somebody else was as fast as we.
-                Err(Trouble::Duplicate) => return self.is_fenced(session, names, attempt).await,
+                Err(Trouble::Duplicate) => return self.is_fenced(session, names, fenced).await,
             }
         }
         Ok(true)
     }
 
-    /// Whether no row of this attempt can be inserted any more.
+    /// Whether no row with this can be inserted any more.
     pub(crate) async fn is_fenced(
         &self,
         session: &mut ClientSession,
         names: &Names,
-        attempt: Attempt,
+        fenced: Fenced,
     ) -> Result<bool, Failure> {
         let fences = self.db.db().collection::<Document>(&names.ver);
         let found = fences
-            .find_one(doc! { "_id": place(attempt), "a": binary(attempt.as_bytes()) })
+            .find_one(doc! { FENCED: fenced.to_string(), "_id": { "$lt": 0_i64 } })
             .max_time(self.db.max_time())
             .session(session)
             .await?;

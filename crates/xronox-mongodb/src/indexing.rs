@@ -14,6 +14,7 @@ use crate::{
     command::{self, raw},
     core::Core,
     error::{Failure, INDEX_NOT_FOUND, NAMESPACE_NOT_FOUND},
+    fence::{Fenced, Start},
     names::Names,
     row::{PURGE, key_value, sort_value},
     shape::{COUNTER, Counter, Shape, StoredIndex, int},
@@ -26,6 +27,8 @@ pub(crate) const MAX_INDEXED: usize = 26;
 
 /// How long to wait for an index that nothing depends on yet.
 const MOMENT: Duration = Duration::from_secs(1);
+/// How long one who may be changing the indexes is left to it.
+const MEANWHILE: Duration = Duration::from_millis(50);
 
 /// Declares an index: see [`Catalog::add_index`](xronox_store::Catalog::add_index).
 pub(crate) async fn add(
@@ -42,8 +45,7 @@ pub(crate) async fn add(
             core.shapes.forget(name);
             continue;
         };
-        let mut shape = counter.shape;
-        let read = shape.indexes.clone();
+        let mut shape = counter.shape.clone();
         if shape.described.get(&spec.name()).is_some() {
             return Ok(shape.described);
         }
@@ -62,7 +64,7 @@ pub(crate) async fn add(
         };
         shape.indexes.push(index.clone());
         shape.tags += 1;
-        if !change(core, &mut session, name, &read, &shape).await? {
+        if !change(core, &mut session, name, &counter, &shape).await? {
             continue;
         }
         if !spec.unique {
@@ -82,22 +84,33 @@ pub(crate) async fn add(
 
 /// Writes the indexes, unless somebody else changed them since they were
 /// `read`. What commits and fillings mark in them leaves the epoch as it is.
+///
+/// Where rows are inserted without a transaction, one that was sent before may
+/// come after all others were filled, without the new index's keys. So the
+/// epoch moves on only once nobody can insert by it any more: its start, at the
+/// `next` of that very moment, is a row's or fenced off.
 async fn change(
     core: &Core,
     session: &mut ClientSession,
     name: &CollectionName,
-    read: &[StoredIndex],
+    read: &Counter,
     shape: &Shape,
 ) -> Result<bool, Failure> {
+    let mut same = same_epoch(read);
+    if core.log_first().await? {
+        core.ensure_fences(&Names::of(name), &read.shape).await?;
+        let start = Fenced::Start(Start::of(read));
+        core.fence(session, &Names::of(name), start).await?;
+        same.insert("next", int(read.next));
+    }
+    let epoch = int(read.shape.described.epoch);
     let mut indexes = shape.indexes.clone();
     indexes.sort_by_key(|index| index.spec.name());
     let indexes = indexes
         .iter()
         .map(StoredIndex::document)
         .collect::<Result<Vec<_>, _>>()?;
-    let epoch = int(shape.described.epoch);
-    let mut same = doc! { "_id": COUNTER, "born": shape.born, "epoch": epoch };
-    let marks = read.iter().map(|index| {
+    let marks = read.shape.indexes.iter().map(|index| {
         let marks = doc! { "tag": &index.tag, "ready": index.ready, "multi": index.multi };
         doc! { "indexes": { "$elemMatch": marks } }
     });
@@ -114,6 +127,28 @@ async fn change(
     let changed = core.change_counter(session, name, same, update).await?;
     core.shapes.forget(name);
     Ok(changed)
+}
+
+fn same_epoch(read: &Counter) -> Document {
+    let epoch = int(read.shape.described.epoch);
+    doc! { "_id": COUNTER, "born": read.shape.born, "epoch": epoch }
+}
+
+/// Lets an insertion go on whose start is fenced off, though whoever did that
+/// may not come to the end: after a while in which he may, the epoch moves on.
+pub(crate) async fn help(
+    core: &Core,
+    session: &mut ClientSession,
+    name: &CollectionName,
+    read: &Counter,
+) -> Result<(), Failure> {
+    tokio::time::sleep(MEANWHILE).await;
+    let epoch = int(read.shape.described.epoch);
+    let on = doc! { "$set": { "epoch": epoch + 1 } };
+    core.change_counter(session, name, same_epoch(read), on)
+        .await?;
+    core.shapes.forget(name);
+    Ok(())
 }
 
 /// Builds the indexes of a tag in a task of its own, and waits for it.
@@ -257,8 +292,7 @@ pub(crate) async fn remove(core: &Core, name: &CollectionName, index: &str) -> R
         let Some(counter) = core.counter(&mut session, name).await? else {
             return Ok(());
         };
-        let mut shape = counter.shape;
-        let read = shape.indexes.clone();
+        let mut shape = counter.shape.clone();
         let Some(at) = shape
             .indexes
             .iter()
@@ -268,7 +302,7 @@ pub(crate) async fn remove(core: &Core, name: &CollectionName, index: &str) -> R
         };
         let gone = shape.indexes.remove(at);
         shape.dropped.push(gone.tag.clone());
-        if change(core, &mut session, name, &read, &shape).await? {
+        if change(core, &mut session, name, &counter, &shape).await? {
             break gone;
         }
     };

@@ -26,7 +26,7 @@
 //! what is deleted, over stubs, over the objects that rows name) are built in the
 //! background when they are first of use, for each makes every write slower: in a
 //! transaction, the server looks up all of them for each row that it changes.
-//! That of attempts is there before the first commit without a transaction. A
+//! That of fences is there before the first commit without a transaction. A
 //! sharded `C_ver` is refused; tenants spread by database.
 //!
 //! # How a commit is made
@@ -36,8 +36,10 @@
 //! it only makes records), writes its rows and ends those before them. Without,
 //! it is log-first: a row that is inserted is committed, and what follows from
 //! it is applied after, by anyone; and whoever is to act on a row not being
-//! there fences its attempt off first, so that it cannot come late. Either way
-//! a commit is acknowledged once a majority has it in its journals. A database may change between the two.
+//! there fences its attempt off first, so that it cannot come late; as does
+//! whoever changes the indexes with all insertions that set out before. Either
+//! way a commit is acknowledged once a majority has it in its journals. A
+//! database may change between the two, but its processes should agree.
 //!
 //! A database is sealed by validators that let no document in: the server itself
 //! refuses what any process sends, however late. `making` marks the counter of a

@@ -10,6 +10,9 @@
 //! applied twice. A commit is acknowledged when the counter covers it. A row
 //! that is not there is given up only behind a [fence](crate::fence).
 //!
+//! Rows have the keys of the indexes that the counter tells of. Whoever changes
+//! these first fences off the insertions that know nothing of it.
+//!
 //! Unique keys are reserved before the rows are inserted, for as long as a
 //! commit may take; a reservation whose time is over and whose row is not
 //! there is free.
@@ -18,7 +21,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use mongodb::{
     ClientSession,
-    bson::{RawDocumentBuf, doc, raw::cstr},
+    bson::{RawArrayBuf, RawDocumentBuf, doc, raw::cstr},
 };
 use tokio::time::{Instant, sleep, timeout_at};
 use xronox_model::{Attempt, CollectionName, Op, Timestamp, VersionRow};
@@ -29,6 +32,8 @@ use crate::{
     commit::{Setback, Work, busy, pause, unknown},
     core::{Core, REQUESTS},
     error::{DUPLICATE_KEY, Failure},
+    fence::{Fenced, Start},
+    indexing,
     ledger::{Facts, Ledger, Needs, Verdict},
     names::Names,
     pen::{Pen, Place, update_of},
@@ -36,7 +41,7 @@ use crate::{
     requests,
     reservation::reservations,
     row::{self, binary},
-    shape::{Shape, date, int},
+    shape::{Counter, Shape, date, int},
 };
 
 /// How long after it reserved its keys a writer may send its rows, and how long
@@ -275,7 +280,7 @@ impl Writer<'_> {
             self.done.extend(outcomes);
             return Ok(());
         }
-        self.core.ensure_attempts(&place.names, shape).await?;
+        self.core.ensure_fences(&place.names, shape).await?;
         self.core
             .announce(&mut session, name, shape, &changes.news)
             .await?;
@@ -293,16 +298,8 @@ impl Writer<'_> {
         } else {
             self.deadline.min(reserved + RESERVED)
         };
-        let documents = entries
-            .iter()
-            .map(|entry| {
-                document(
-                    entry,
-                    round.mutations.get(entry.mutation),
-                    &place.counter.shape,
-                )
-            })
-            .collect::<Result<Vec<_>, _>>()?;
+        let of = |entry: &Entry| round.mutations.get(entry.mutation);
+        let documents = documents(&entries, of, &place.counter)?;
         let inserted = self
             .insert(&mut session, &place, &entries, &documents, until)
             .await?;
@@ -386,10 +383,21 @@ impl Writer<'_> {
                             self.unsure = there > 0 || !self.done.is_empty();
                             return Ok(there);
                         }
-                        // Not its place is taken, but its attempt given up.
+                        // Not its place is taken, but something is fenced off:
                         None => {
                             let names = &place.names;
-                            if !self.core.is_fenced(session, names, row.attempt).await? {
+                            let (core, start) = (self.core, Start::of(&place.counter));
+                            // that insertions go by these indexes,
+                            if there == 0
+                                && core.is_fenced(session, names, Fenced::Start(start)).await?
+                            {
+                                self.unsure = !self.done.is_empty();
+                                indexing::help(core, session, &place.name, &place.counter).await?;
+                                return Ok(0);
+                            }
+                            // or its attempt.
+                            let attempt = Fenced::Attempt(row.attempt);
+                            if !core.is_fenced(session, names, attempt).await? {
                                 return Err(unknown(self.names).into());
                             }
                             self.unsure = open || there > 0;
@@ -523,14 +531,11 @@ impl Writer<'_> {
                 mutation: 0,
             })
             .collect();
-        let documents = entries
-            .iter()
-            .map(|entry| document(entry, None, &place.counter.shape))
-            .collect::<Result<Vec<_>, _>>()?;
+        let documents = documents(&entries, |_| None, &place.counter)?;
         let news = ledger.into_changes().news;
-        self.core
-            .announce(&mut session, name, &place.counter.shape, &news)
-            .await?;
+        let shape = &place.counter.shape;
+        self.core.ensure_fences(&place.names, shape).await?;
+        self.core.announce(&mut session, name, shape, &news).await?;
         let inserted = self
             .insert(&mut session, &place, &entries, &documents, self.deadline)
             .await?;
@@ -545,10 +550,25 @@ impl Writer<'_> {
     }
 }
 
-/// A row as it is inserted: with what whoever applies it has to know.
+/// Rows as they are inserted, given the mutations that they come from.
+fn documents<'a>(
+    entries: &[Entry],
+    of: impl Fn(&Entry) -> Option<&'a Mutation>,
+    counter: &Counter,
+) -> Result<Vec<RawDocumentBuf>, StoreError> {
+    let mut start = Some(Start::of(counter));
+    let entries = entries.iter();
+    entries
+        .map(|entry| document(entry, of(entry), start.take(), &counter.shape))
+        .collect()
+}
+
+/// A row as it is inserted: with what whoever applies it has to know, and, if
+/// it is the first, what the insertion goes by.
 fn document(
     entry: &Entry,
     mutation: Option<&Mutation>,
+    start: Option<Start>,
     shape: &Shape,
 ) -> Result<RawDocumentBuf, StoreError> {
     let row = VersionRow {
@@ -558,8 +578,11 @@ fn document(
     // Nothing comes before a first version, so there is nothing to end.
     let mut out = row::encode(&row, &entry.unique, row.ov == 0, shape)?;
     // Rows that are taken as they are come to the same place whenever they come.
-    if mutation.is_some() {
-        out.append(cstr!("f"), true);
+    let attempt = mutation.map(|_| Fenced::Attempt(row.attempt));
+    let fenced = attempt.into_iter().chain(start.map(Fenced::Start));
+    let fenced: RawArrayBuf = fenced.map(|fenced| fenced.to_string()).collect();
+    if !fenced.is_empty() {
+        out.append(cstr!("f"), fenced);
     }
     if let Some(Mutation::Append(Append {
         idempotency: Some(request),

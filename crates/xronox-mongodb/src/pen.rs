@@ -15,6 +15,7 @@ use crate::{
     commit::Setback,
     core::{Core, REQUESTS},
     counter,
+    fence::Fenced,
     ledger::{Change, Changes, Facts, Needs},
     names::Names,
     read::{Query, batch_of, decode_all},
@@ -233,7 +234,8 @@ impl Pen<'_> {
             // our session: a transaction would say so only when it commits.
             let mut session = self.core.db.session().await?;
             let attempt = *attempt;
-            if !self.core.fence(&mut session, &place.names, attempt).await? {
+            let fenced = Fenced::Attempt(attempt);
+            if !self.core.fence(&mut session, &place.names, fenced).await? {
                 return Err(Setback::Duplicate);
             }
         }

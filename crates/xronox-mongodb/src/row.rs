@@ -26,10 +26,10 @@
 //! | `u` | array | unique keys held, as in `C_keys` |
 //! | `only` | Int64 | of a version that is kept only as long as it is the newest: the `cv` of the first one in a row of these |
 //! | `q` | document | for whoever applies a row that was committed without a transaction: the request it answers |
-//! | `f` | `true` | committed without a transaction: one row an attempt |
+//! | `f` | array | committed without a transaction, what no other document has: the attempt and, in the first row of an insertion, its [`Start`](crate::fence::Start) |
 //!
-//! A document with a negative `_id` is no row: it is the [fence](crate::fence) of
-//! an attempt, and has `i`, `a` (both the attempt) and `f`.
+//! A document with a negative `_id` is no row: it is a [fence](crate::fence), and
+//! has `i` and `f`.
 
 use mongodb::bson::{
     Binary, DateTime, RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf,
@@ -51,7 +51,7 @@ use crate::shape::{Shape, date, int, time};
 /// The largest document that MongoDB takes.
 const MAX_DOCUMENT: usize = 16 << 20;
 
-/// The field of what is in the unique index of attempts.
+/// The field of what can be fenced off.
 pub(crate) const FENCED: &str = "f";
 
 /// A stored row, and what it holds besides.

@@ -79,7 +79,8 @@ async fn the_last_wins_though_indexes_come_in_between() {
             .await
             .unwrap();
         assert_eq!(last.count, 100, "no older record came behind a newer one");
-        assert!(things.verify().await.unwrap().clean());
+        let report = things.verify().await.unwrap();
+        assert!(report.clean(), "{report:?}");
     }
 }
 

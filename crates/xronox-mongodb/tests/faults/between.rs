@@ -6,10 +6,12 @@ use mongodb::bson::{Document, doc};
 use parking_lot::Mutex;
 use serde_json::json;
 use xronox_model::{
-    Attempt, Direction, FieldKeys, IndexSpec, KeyRange, OrderedKey, Path, RecordId,
+    Attempt, Direction, FieldKeys, IndexKeys, IndexSpec, KeyRange, OrderedKey, Path, RecordId,
 };
 use xronox_mongodb::{ConnectionOptions, MongoCatalog};
-use xronox_store::{Access, Append, Batch, Bodies, Catalog, Find, Found, Outcome, Purge, Refusal};
+use xronox_store::{
+    Access, Append, Batch, Bodies, Catalog, Find, Found, Outcome, Purge, Refusal, StoreError,
+};
 
 use crate::{
     check, commit, commit_at, create, name,
@@ -232,4 +234,59 @@ async fn marks_of_indexes_stay() {
         });
         assert!(catalog.find(&name, &find).await.unwrap().multi);
     }
+}
+
+/// A row that is sent before an index is declared, and comes after it is ready,
+/// would have none of its keys.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_row_comes_behind_a_new_index_without_its_keys() {
+    for spec in [
+        IndexSpec::field("n".parse().unwrap()),
+        IndexSpec::unique(vec!["email".parse().unwrap()]),
+    ] {
+        let database = Database::on(standalone());
+        let stepped = Stepped::open(&database).await;
+        let catalog = &stepped.catalog;
+        commit(catalog, vec![create("warm")]).await.unwrap();
+        let fields = spec.fields.clone();
+        let declare = async move |catalog: MongoCatalog, _| {
+            let (name, index) = (name(), spec.name());
+            catalog.add_index(&name, &spec).await.unwrap();
+            catalog.index_ready(&name, &index).await.unwrap();
+        };
+        stepped.before("insert", 1, &database, declare);
+        let late = commit(catalog, vec![create("late"), create("later")]).await;
+        assert!(stepped.stepped());
+        assert!(matches!(late, Err(StoreError::StaleIndexes { .. })));
+        assert_eq!(check(catalog).await, 1);
+        // Whoever knows the index goes on in the same place.
+        let epoch = catalog.indexes(&name()).await.unwrap().epoch;
+        let next = Append {
+            keys: Some(IndexKeys::of_body(&json!({}), &fields)),
+            ..create("next")
+        };
+        let next = commit_at(catalog, epoch, vec![next]).await;
+        assert_eq!(next.unwrap()[0].cv, 1);
+        assert_eq!(check(catalog).await, 2);
+    }
+}
+
+/// Whoever was about to change the indexes is gone, and the others go on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_of_indexes_that_was_only_begun_stops_nobody() {
+    let database = Database::on(standalone());
+    let catalog = database.open_again().await.catalog().await.unwrap();
+    commit(&catalog, vec![create("a")]).await.unwrap();
+    let client = mongodb::Client::with_uri_str(&database.uri).await.unwrap();
+    let rows = client.database(&database.name).collection("orders_ver");
+    rows.insert_one(doc! { "_id": -7_i64, "i": "fence", "f": ["1/0"] })
+        .await
+        .unwrap();
+    let stale = commit(&catalog, vec![create("b")]).await;
+    assert!(matches!(stale, Err(StoreError::StaleIndexes { .. })));
+    let epoch = catalog.indexes(&name()).await.unwrap().epoch;
+    assert_eq!(epoch, 1);
+    let committed = commit_at(&catalog, epoch, vec![create("b")]).await;
+    assert_eq!(committed.unwrap()[0].cv, 1);
+    assert_eq!(check(&catalog).await, 2);
 }

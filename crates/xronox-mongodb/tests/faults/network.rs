@@ -131,8 +131,9 @@ async fn a_key_that_was_taken_over_has_one_holder() {
 
     let next = Stepped::open(&line.database).await;
     let proxy = Arc::clone(&line.proxy);
-    // When the key is the other one's, and its row is not there yet.
-    next.before("insert", 1, &line.database, async move |_, _| {
+    // When the key is the other one's, and its row is not there yet: behind the
+    // fence, which is an insertion too.
+    next.before("insert", 2, &line.database, async move |_, _| {
         proxy.pass();
         tokio::time::sleep(Duration::from_secs(1)).await;
     });

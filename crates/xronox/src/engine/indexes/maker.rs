@@ -101,7 +101,8 @@ impl Maker {
         let catalog = &self.database.catalog;
         let mut indexes = self.fresh().await?;
         for field in fields {
-            if indexes.of_field(field).is_none() {
+            // Also if it is declared: whoever did that may not have come further.
+            if !indexes.of_field(field).is_some_and(|index| index.ready) {
                 indexes = catalog
                     .add_index(&self.name, &IndexSpec::field(field.clone()))
                     .await?;
