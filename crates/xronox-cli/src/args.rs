@@ -165,7 +165,7 @@ impl Command {
     pub(crate) fn is_configured(&self) -> bool {
         match self {
             Self::Copy(_) | Self::Demo(_) | Self::Completions(_) => false,
-            Self::Config(config) => matches!(config, Config::Show),
+            Self::Config(config) => matches!(config, Config::Show | Config::Buckets { .. }),
             _ => true,
         }
     }
@@ -179,6 +179,12 @@ pub(crate) enum Config {
     Check(ConfigCheck),
     /// Print the configuration with all defaults, without secrets
     Show,
+    /// Say which buckets of the databases and known tenants are lacking
+    Buckets {
+        /// Make those that are not there
+        #[arg(long)]
+        make: bool,
+    },
 }
 
 #[derive(Debug, clap::Args)]

@@ -68,10 +68,11 @@ pub use settings::{
 pub use template::{Placeholder, Template, TemplatePart};
 pub use worker::{ManifestPeriod, MissedRuns, Rollup, Worker};
 
+pub(crate) use connect::{check_folder, folder_of};
 pub(crate) use connections::CatalogAddress;
 pub(crate) use problem::Problems;
 
-use crate::{Error, ErrorKind};
+use crate::{EnsureBuckets, Error, ErrorKind};
 
 /// The tenant of a store without tenants.
 pub(crate) const DEFAULT_TENANT: &str = "default";
@@ -285,6 +286,36 @@ impl Config {
     pub fn create_buckets(mut self) -> Self {
         self.create_buckets = true;
         self
+    }
+
+    /// Makes the buckets of all databases that are not there, those of the
+    /// tenants in the directory too; await it before the store is opened.
+    /// Gives a [`BucketReport`](crate::BucketReport), which also says what may
+    /// not be used; [`dry_run`](EnsureBuckets::dry_run) makes nothing.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), xronox::Error> {
+    /// use xronox::Config;
+    ///
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let folder = folder.path();
+    /// let report = Config::dev(folder).ensure_buckets().await?;
+    /// assert!(report.complete(), "{report:?}");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// Folders of a space of files count as there if they can be made, which
+    /// happens when they are first of use. Buckets of dynamic tenants to come
+    /// are made with them, see [`create_buckets`](Self::create_buckets).
+    ///
+    /// # Errors
+    ///
+    /// As [`Xronox::open`](crate::Xronox::open) for the configuration and for
+    /// the directory of tenants; not for a bucket.
+    pub fn ensure_buckets(&self) -> EnsureBuckets {
+        EnsureBuckets::of(self.clone())
     }
 
     /// Opens only databases that are there: others are

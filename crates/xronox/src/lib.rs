@@ -252,9 +252,9 @@ pub use error::{Error, ErrorKind};
 pub use input::{IntoDocument, IntoId, IntoMoment, IntoPath, Moment};
 pub use store::{Components, Open, Xronox};
 pub use tenancy::{
-    CancelMove, ConnectionHealth, Context, CreateTenant, DatabaseType, DropReport, DropTenant,
-    ListTenants, MoveReport, MoveTenant, Shareable, TenantInfo, TenantPage, TenantPlace,
-    TenantState, Tenants, Tiered,
+    BucketPlace, BucketReport, CancelMove, ConnectionHealth, Context, CreateTenant, DatabaseType,
+    DropReport, DropTenant, EnsureBuckets, LackingBucket, ListTenants, MoveReport,
+    MoveTenant, Shareable, TenantInfo, TenantPage, TenantPlace, TenantState, Tenants, Tiered,
 };
 pub use tiers::{Layers, ReadTiers, TierName};
 pub use xronox_model::{

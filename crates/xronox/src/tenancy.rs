@@ -1,6 +1,7 @@
 //! Whose database is where, and the connections to it.
 
 mod address;
+mod buckets;
 mod connections;
 mod context;
 mod directory;
@@ -38,6 +39,7 @@ use crate::{
     storage::Storage,
 };
 
+pub use buckets::{BucketPlace, BucketReport, EnsureBuckets, LackingBucket};
 pub use connections::ConnectionHealth;
 pub use context::{Context, DatabaseType, Shareable, Tiered};
 pub use listing::{ListTenants, TenantInfo, TenantPage, TenantPlace, TenantState};

@@ -1,7 +1,7 @@
 //! `xronox config`
 
 use serde_json::json;
-use xronox::Config;
+use xronox::{BucketPlace, Config};
 
 use crate::{
     args::{self, ConfigCheck},
@@ -18,6 +18,41 @@ pub(super) async fn run(args: args::Config, cx: &mut Context) -> Result<Exit, Fa
         }
         args::Config::Show => show(cx),
         args::Config::Check(args) => check(args, cx).await,
+        args::Config::Buckets { make } => buckets(make, cx).await,
+    }
+}
+
+async fn buckets(make: bool, cx: &mut Context) -> Result<Exit, Failure> {
+    let interrupt = cx.interrupt.clone();
+    let mut ensure = cx.place.config()?.ensure_buckets();
+    if !make {
+        ensure = ensure.dry_run();
+    }
+    let report = interrupt.or(async { Ok(ensure.await?) }).await?;
+    if cx.out.json {
+        cx.out.value(&report)?;
+    } else {
+        let columns = ["space", "bucket", ""].map(Column::Prose);
+        let row = |place: &BucketPlace, said: String| {
+            let bucket = place.bucket.clone().unwrap_or_default();
+            vec![place.space.clone(), bucket, said]
+        };
+        let made = report.made.iter().map(|made| row(made, "made".to_owned()));
+        let lacking = report.lacking.iter();
+        let lacking = lacking.map(|lacking| row(&lacking.place, lacking.error.to_string()));
+        let rows: Vec<_> = made.chain(lacking).collect();
+        cx.out.line(format_args!(
+            "{} there, {} made, {} lacking",
+            report.there, report.made_count, report.lacking_count
+        ))?;
+        if !rows.is_empty() {
+            cx.out.table(&columns, rows)?;
+        }
+    }
+    // What fails is in the report.
+    match report.lacking.into_iter().next() {
+        None => Ok(Exit::Done),
+        Some(lacking) => Ok(Failure::from(lacking.error).exit),
     }
 }
 

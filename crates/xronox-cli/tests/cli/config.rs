@@ -130,3 +130,33 @@ fn what_is_configured_is_checked_and_shown() {
     assert_eq!(connections[1]["ok"], true);
     assert!(!report.to_string().contains("hush"), "{report}");
 }
+
+#[test]
+fn lacking_buckets_are_told() {
+    let store = Store::new();
+    let mut config = configuration();
+    config["spacesConnections"] = json!({
+        "near": { "endpoint": "file:./objects" },
+        "far": { "endpoint": "file:./occupied/objects" },
+    });
+    config["databases"]["runtime"]["tenantDatabases"][0]["spaceConnRef"] = "near".into();
+    config["databases"]["logs"] =
+        json!({ "dbConnRef": "main", "dbName": "logs", "spaceConnRef": "far" });
+    store.file("xronox.config.json", config.to_string());
+    store.file("occupied", "no folder");
+    for made in [false, true] {
+        let mut arguments = vec!["config", "buckets", "--json"];
+        arguments.extend(made.then_some("--make"));
+        let output = store.run(&arguments);
+        assert_eq!(output.status.code(), Some(6), "{output:?}");
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(report["there"], 1, "{report}");
+        assert_eq!(report["lackingCount"], 1, "{report}");
+        assert_eq!(report["lacking"][0]["space"], "far");
+        assert_eq!(report["lacking"][0]["error"]["kind"], "Unavailable");
+        assert_eq!(store.path().join("objects").exists(), made);
+    }
+    let output = store.run(&["config", "buckets"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("1 there, 0 made, 1 lacking"), "{text}");
+}

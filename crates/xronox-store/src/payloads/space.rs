@@ -184,10 +184,8 @@ impl Space {
     /// [`StoreError::Unavailable`] that names the first bucket that is not,
     /// and why; [`SpaceProblem::of`] tells the reasons apart.
     pub async fn check(&self) -> Result<(), StoreError> {
-        for (role, bucket) in self.distinct() {
-            self.check_one(bucket)
-                .await
-                .map_err(|failure| self.failed(failure, "use", role, bucket))?;
+        for (role, _) in self.distinct() {
+            self.check_bucket(role).await?;
         }
         Ok(())
     }
@@ -197,30 +195,60 @@ impl Space {
     ///
     /// # Errors
     ///
+    /// Those of [`ensure_bucket`](Self::ensure_bucket) for the first bucket
+    /// that has any.
+    pub async fn create_buckets(&self) -> Result<(), StoreError> {
+        for (role, bucket) in self.distinct() {
+            self.ensure(role, bucket).await?;
+        }
+        Ok(())
+    }
+
+    /// The buckets at a provider by name, each once, with one of its roles.
+    pub fn remote_buckets(&self) -> impl Iterator<Item = (&str, BucketRole)> {
+        let distinct = self.distinct().into_iter();
+        distinct.filter_map(|(role, bucket)| Some((bucket.remote.as_ref()?.name(), role)))
+    }
+
+    /// Makes the bucket of a role if it is not there; whether it was not.
+    ///
+    /// # Errors
+    ///
     /// [`StoreError::Unavailable`] for a bucket that can be neither used nor
     /// made, [`StoreError::Unsupported`] for one missing on Google Cloud
     /// Storage: there a bucket belongs to a project, which a connection does
-    /// not name.
-    pub async fn create_buckets(&self) -> Result<(), StoreError> {
-        for (role, bucket) in self.distinct() {
-            let Err(failure) = self.check_one(bucket).await else {
-                continue;
-            };
-            let Some(remote) = &bucket.remote else {
-                return Err(self.failed(failure, "use", role, bucket));
-            };
-            if failure.problem() != Some(SpaceProblem::MissingBucket) {
-                return Err(self.failed(failure, "use", role, bucket));
-            }
-            self.gate()
-                .run(|| remote.create())
-                .await
-                .map_err(|failure| self.failed(failure, "make", role, bucket))?;
-            self.check_one(bucket)
-                .await
-                .map_err(|failure| self.failed(failure, "use", role, bucket))?;
-        }
-        Ok(())
+    /// not name. [`StoreError::Refused`] if the space has no such bucket.
+    pub async fn ensure_bucket(&self, role: BucketRole) -> Result<bool, StoreError> {
+        self.ensure(role, self.whole_bucket(role)?).await
+    }
+
+    /// Asks whether the bucket of a role is there and may be used.
+    ///
+    /// # Errors
+    ///
+    /// As [`check`](Self::check).
+    pub async fn check_bucket(&self, role: BucketRole) -> Result<(), StoreError> {
+        let bucket = self.whole_bucket(role)?;
+        let asked = self.check_one(bucket).await;
+        asked.map_err(|failure| self.failed(failure, "use", role, bucket))
+    }
+
+    async fn ensure(&self, role: BucketRole, bucket: &Bucket) -> Result<bool, StoreError> {
+        let Err(failure) = self.check_one(bucket).await else {
+            return Ok(false);
+        };
+        let missing = failure.problem() == Some(SpaceProblem::MissingBucket);
+        let Some(remote) = bucket.remote.as_ref().filter(|_| missing) else {
+            return Err(self.failed(failure, "use", role, bucket));
+        };
+        self.gate()
+            .run(|| remote.create())
+            .await
+            .map_err(|failure| self.failed(failure, "make", role, bucket))?;
+        self.check_one(bucket)
+            .await
+            .map_err(|failure| self.failed(failure, "use", role, bucket))?;
+        Ok(true)
     }
 
     async fn check_one(&self, bucket: &Bucket) -> Result<(), Failure> {

@@ -101,8 +101,8 @@ impl Config {
 }
 
 async fn check_space(name: &str, space: &SpaceConnection, buckets: PerRole) -> Result<(), Error> {
-    if let Some(path) = space.endpoint.strip_prefix("file:") {
-        return check_folder(Path::new(path.strip_prefix("//").unwrap_or(path)));
+    if let Some(folder) = folder_of(space) {
+        return check_folder(folder);
     }
     let mut space = space.clone();
     space.buckets = buckets;
@@ -112,8 +112,14 @@ async fn check_space(name: &str, space: &SpaceConnection, buckets: PerRole) -> R
     Ok(space.check().await?)
 }
 
+/// Where the files of a space are, if it keeps objects in files.
+pub(crate) fn folder_of(space: &SpaceConnection) -> Option<&Path> {
+    let path = space.endpoint.strip_prefix("file:")?;
+    Some(Path::new(path.strip_prefix("//").unwrap_or(path)))
+}
+
 /// Whether a folder is there or could be made.
-fn check_folder(folder: &Path) -> Result<(), Error> {
+pub(crate) fn check_folder(folder: &Path) -> Result<(), Error> {
     let wrong = |why: String| Err(Error::new(ErrorKind::Unavailable, why));
     let Ok(folder) = std::path::absolute(folder) else {
         return wrong(format!("{}: this is no path", folder.display()));

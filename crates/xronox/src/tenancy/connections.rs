@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     fmt,
+    path::Path,
     sync::Arc,
 };
 
@@ -20,7 +21,11 @@ use xronox_store::Health;
 
 #[cfg(feature = "mongodb")]
 use crate::Transactions;
-use crate::{DbConnection, Error, ErrorKind, Settings, config::CatalogAddress, engine::room::Room};
+use crate::{
+    DbConnection, Error, ErrorKind, Settings,
+    config::{CatalogAddress, folder_of},
+    engine::room::Room,
+};
 
 /// The catalog and the plain documents of a database.
 pub(super) type Opened = (Arc<dyn Catalog>, Arc<dyn Documents>);
@@ -335,6 +340,11 @@ impl StorageClient {
             connection: connection.clone(),
             client: OnceCell::new(),
         }
+    }
+
+    /// Where its files are, if it keeps objects in files.
+    pub(super) fn folder(&self) -> Option<&Path> {
+        folder_of(&self.connection)
     }
 
     /// How those who used it have found it.

@@ -177,10 +177,14 @@ impl Resolver {
         self.listed.contains_key(owner)
     }
 
+    /// Those whose databases are listed.
+    pub(super) fn listed(&self) -> impl Iterator<Item = &Owner> {
+        self.listed.keys()
+    }
+
     /// The tenants that are listed.
     pub(super) fn listed_tenants(&self) -> impl Iterator<Item = &str> {
-        let owners = self.listed.keys();
-        owners.filter_map(|owner| owner.tenant_id.as_deref())
+        self.listed().filter_map(|owner| owner.tenant_id.as_deref())
     }
 
     /// Whether there may be a tenant that no list names, for a type of database.

@@ -1,7 +1,8 @@
 //! What reaches servers.
 
+use rand::Rng;
 use serde_json::json;
-use xronox::{Config, ErrorKind, Xronox};
+use xronox::{BucketPlace, Config, EnsureBuckets, ErrorKind, Xronox};
 use xronox_services::env;
 
 #[tokio::test]
@@ -32,6 +33,83 @@ async fn transactions_and_timeouts_reach_mongodb() {
     let error = Xronox::open(hasty).await.unwrap_err();
     assert_eq!(error.kind(), &ErrorKind::Unavailable);
     assert!(begun.elapsed().as_secs() < 5, "{:?}", begun.elapsed());
+}
+
+/// Buckets of listed databases and of tenants that came at run time are made
+/// where they are not there; what cannot be used is told, and the rest is done.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn buckets_are_made_and_what_is_lacking_is_told() {
+    let (s3, azure) = (env::s3().unwrap(), env::azure().unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let mark = format!("{:08x}", rand::rng().random::<u32>());
+    let on_s3 = |secret: &str| {
+        json!({
+            "endpoint": s3.endpoint, "region": s3.region, "accessKey": s3.access_key,
+            "secretKey": secret, "forcePathStyle": true,
+        })
+    };
+    let config = json!({
+        "dbConnections": { "main": { "mongoUri": format!("sqlite:{}", folder.path().display()) } },
+        "spacesConnections": {
+            "s3": on_s3(&s3.secret_key),
+            "wrong": on_s3("no-such-secret"),
+            "azure": {
+                "endpoint": azure.endpoint, "provider": "azure", "accessKey": azure.account,
+                "secretKey": azure.key, "forcePathStyle": true,
+            },
+            "files": { "endpoint": format!("file:{}/objects", folder.path().display()) },
+        },
+        "databases": {
+            "metadata": { "genericDatabase": {
+                "dbConnRef": "main", "dbName": "meta", "spaceConnRef": "files", "bucket": "b",
+            } },
+            "logs": {
+                "dbConnRef": "main", "dbName": "logs", "spaceConnRef": "wrong",
+                "bucket": format!("xt-{mark}-logs"),
+            },
+            "runtime": {
+                "tenantDatabases": [{
+                    "tenantId": "acme", "dbConnRef": "main", "dbName": "acme",
+                    "spaceConnRef": "azure", "bucket": format!("xt-{mark}-acme"),
+                }],
+                "dynamicTenants": {
+                    "enabled": true, "dbConnRef": "main", "dbNameTemplate": "app_{tenantId}",
+                    "spaceConnRef": "s3", "bucketTemplate": format!("xt-{mark}-{{tenantId}}"),
+                },
+            },
+        },
+    });
+    let config = Config::from_value(config).unwrap();
+    let told = async |ensure: EnsureBuckets| {
+        let report = ensure.await.unwrap();
+        let text = serde_json::to_string(&report).unwrap();
+        assert!(
+            !text.contains(&s3.secret_key) && !text.contains("no-such-secret"),
+            "{text}"
+        );
+        let named = |place: &BucketPlace| place.bucket.clone().unwrap_or_default();
+        let mut lacking: Vec<_> = report.lacking.iter().map(|l| named(&l.place)).collect();
+        lacking.sort();
+        let made: Vec<_> = report.made.iter().map(named).collect();
+        (report.there, made, lacking)
+    };
+    let [acme, logs] = ["acme", "logs"].map(|name| format!("xt-{mark}-{name}"));
+    // Only what the configuration lists, while there is no directory; the
+    // folder can be made, and is not.
+    let (there, made, lacking) = told(config.ensure_buckets().dry_run()).await;
+    assert_eq!((there, made), (1, Vec::new()));
+    assert_eq!(lacking, [acme.clone(), logs.clone()]);
+    assert_eq!(folder.path().read_dir().unwrap().count(), 0);
+
+    let xronox = Xronox::open(config.clone().create_buckets()).await.unwrap();
+    xronox.tenant("globex").await.unwrap();
+    xronox.close().await.unwrap();
+    let (there, made, lacking) = told(config.ensure_buckets()).await;
+    assert_eq!((there, made), (2, vec![acme]));
+    assert_eq!(lacking, [logs.as_str()]);
+    let (there, made, lacking) = told(config.ensure_buckets().dry_run()).await;
+    assert_eq!((there, made), (3, Vec::new()));
+    assert_eq!(lacking, [logs]);
 }
 
 #[tokio::test]
