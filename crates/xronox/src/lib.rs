@@ -253,7 +253,7 @@ pub use input::{IntoDocument, IntoId, IntoMoment, IntoPath, Moment};
 pub use store::{Components, Open, Xronox};
 pub use tenancy::{
     BucketPlace, BucketReport, CancelMove, ConnectionHealth, Context, CreateTenant, DatabaseType,
-    DropReport, DropTenant, EnsureBuckets, LackingBucket, ListTenants, MoveReport,
+    DropReport, DropTenant, EnsureBuckets, Kept, LackingBucket, ListTenants, MoveReport,
     MoveTenant, Shareable, TenantInfo, TenantPage, TenantPlace, TenantState, Tenants, Tiered,
 };
 pub use tiers::{Layers, ReadTiers, TierName};

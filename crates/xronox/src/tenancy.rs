@@ -5,6 +5,7 @@ mod buckets;
 mod connections;
 mod context;
 mod directory;
+mod kept;
 mod listing;
 mod placement;
 mod record;
@@ -17,7 +18,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Weak,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -42,6 +43,7 @@ use crate::{
 pub use buckets::{BucketPlace, BucketReport, EnsureBuckets, LackingBucket};
 pub use connections::ConnectionHealth;
 pub use context::{Context, DatabaseType, Shareable, Tiered};
+pub use kept::Kept;
 pub use listing::{ListTenants, TenantInfo, TenantPage, TenantPlace, TenantState};
 pub use relocation::{CancelMove, MoveReport, MoveTenant};
 pub use removal::{DropReport, DropTenant};
@@ -100,6 +102,9 @@ pub(crate) struct Tenancy {
     directory_at: Option<Address>,
     directory: OnceCell<Directory>,
     resolved: Cache<Context, Arc<Resolved>>,
+    /// How often a context was among them, and how often not.
+    hits: AtomicU64,
+    misses: AtomicU64,
     /// Those that are kept open, each with its weight.
     open: Cache<Place, (Database, u32)>,
     /// Every database that is still open, whether or not it is among those
@@ -140,6 +145,8 @@ impl Tenancy {
                 .time_to_live(at_most)
                 .eviction_policy(EvictionPolicy::lru())
                 .build(),
+            hits: AtomicU64::new(0),
+            misses: AtomicU64::new(0),
             open: Cache::builder()
                 .max_capacity(MAX_OPEN)
                 .weigher(|_, (_, weight)| *weight)
@@ -205,8 +212,10 @@ impl Tenancy {
 
     async fn resolved(&self, context: &Context) -> Result<Arc<Resolved>, Error> {
         let resolved = if let Some(resolved) = self.resolved.get(context).await {
+            self.hits.fetch_add(1, Ordering::Relaxed);
             resolved
         } else {
+            self.misses.fetch_add(1, Ordering::Relaxed);
             let resolved = self
                 .resolved
                 .try_get_with_by_ref(context, self.resolve(context));
@@ -221,6 +230,22 @@ impl Tenancy {
             ));
         }
         Ok(resolved)
+    }
+
+    /// What is kept of contexts and databases.
+    pub(crate) async fn kept(&self) -> Kept {
+        self.resolved.run_pending_tasks().await;
+        self.open.run_pending_tasks().await;
+        let (hits, misses) = (
+            self.hits.load(Ordering::Relaxed),
+            self.misses.load(Ordering::Relaxed),
+        );
+        Kept {
+            contexts: self.resolved.entry_count(),
+            open: self.open.entry_count(),
+            hits,
+            misses,
+        }
     }
 
     /// The database of a context; `None` if the configuration has none, or

@@ -220,3 +220,32 @@ async fn a_thousand_first_requests_open_a_database_once() {
     }
     xronox.close().await.unwrap();
 }
+
+/// What is kept of tenants is bounded, however many there are.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_many_tenants_few_are_kept() {
+    let config = Config::from_value(json!({
+        "dbConnections": { "one": { "mongoUri": "memory:" } },
+        "databases": {
+            "metadata": { "genericDatabase": { "dbConnRef": "one", "dbName": "app_metadata" } },
+            "runtime": { "dynamicTenants": {
+                "enabled": true, "dbConnRef": "one", "dbNameTemplate": "app_{tenantId}",
+                "maxCacheSize": 50,
+            } },
+        },
+    }));
+    let xronox = Xronox::open(config.unwrap()).await.unwrap();
+    for n in 0..500 {
+        xronox.tenant(format!("t{n}")).await.unwrap();
+    }
+    let kept = xronox.tenants().kept().await.unwrap();
+    assert!(kept.contexts <= 50, "{kept:?}");
+    assert_eq!((kept.hits, kept.misses), (0, 500));
+    assert_eq!(kept.hit_ratio(), Some(0.0));
+    for _ in 0..500 {
+        xronox.tenant("t499").await.unwrap();
+    }
+    let kept = xronox.tenants().kept().await.unwrap();
+    assert_eq!((kept.hits, kept.misses), (500, 500));
+    xronox.close().await.unwrap();
+}

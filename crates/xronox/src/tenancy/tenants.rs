@@ -7,6 +7,7 @@ use futures::future::BoxFuture;
 use super::{
     Tenancy,
     context::Context,
+    kept::Kept,
     listing::{ListTenants, TenantInfo},
     record::{Record, State},
     relocation::{CancelMove, MoveTenant},
@@ -180,6 +181,17 @@ impl Tenants {
             .await?;
         tenancy.unresolve(id).await;
         Ok(())
+    }
+
+    /// What this process keeps of the tenants it served, to see whether
+    /// `maxCacheSize` and `cacheExpiry` suit them.
+    ///
+    /// # Errors
+    ///
+    /// [`Unsupported`](ErrorKind::Unsupported) for a store that was put
+    /// together from parts, [`Closed`](ErrorKind::Closed).
+    pub async fn kept(&self) -> Result<Kept, Error> {
+        Ok(self.tenancy()?.kept().await)
     }
 
     /// Removes a tenant for good: its databases of every type, their bodies in

@@ -26,3 +26,4 @@ mod place;
 mod process;
 mod race;
 mod requests;
+mod tenancy;
