@@ -20,6 +20,7 @@ mod raw;
 mod report;
 mod round;
 mod servers;
+mod tenants;
 mod writers;
 
 use std::{fs, path::PathBuf};
@@ -48,9 +49,9 @@ struct Arguments {
     #[arg(long)]
     check: bool,
     /// Only the groups of rows with one of these names: writers, bulk,
-    /// lookup, history, query, import, footprint, servers. Of the last also
-    /// parts: servers.creates, servers.updates, servers.reads, servers.s3,
-    /// servers.processes.
+    /// lookup, history, query, import, footprint, servers, tenants. Of the last
+    /// two also parts: servers.creates, servers.updates, servers.reads,
+    /// servers.s3, servers.processes, tenants.many, tenants.stalled.
     #[arg(long, value_name = "GROUP", value_delimiter = ',')]
     only: Vec<String>,
     /// Where the data is written and removed again: on the disk to be measured.
@@ -111,6 +112,9 @@ async fn main() -> anyhow::Result<()> {
     }
     if wanted("servers") {
         report.extend(servers::measure(&bench).await?);
+    }
+    if wanted("tenants") {
+        report.extend(tenants::measure(&bench).await?);
     }
     eprintln!("\n{report}");
     if let Some(file) = &arguments.json {

@@ -51,7 +51,7 @@ const LIMIT: i64 = 50;
 /// How long each process writes.
 const STRETCH: Duration = Duration::from_secs(3);
 /// Where the servers are installed.
-const FOLDER: &str = "target/services";
+pub(crate) const FOLDER: &str = "target/services";
 
 pub(crate) async fn measure(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     let services = Services::open(Path::new(FOLDER), None)?;
