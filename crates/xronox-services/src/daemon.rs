@@ -46,9 +46,8 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    /// A server of this program, not started yet. One of its arguments has to
-    /// name its folder, by which it is told from another process of the same
-    /// id.
+    /// A server of this program, not started yet. It works in its folder, by
+    /// which it is told from another process of the same id.
     pub(crate) fn new(name: &'static str, folder: PathBuf, life: Life, program: PathBuf) -> Self {
         Self {
             name,
@@ -232,13 +231,10 @@ fn spawn_tied(command: Command) -> Result<io::Result<Child>> {
 /// The process of the server that has this folder, if it runs.
 pub(crate) fn running(folder: &Path) -> Option<u32> {
     let pid = fs::read_to_string(folder.join(PID)).ok()?.parse().ok()?;
-    // The id may have gone to another process since: only one whose arguments
-    // name the folder is ours.
-    let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-    let folder = folder.to_str()?;
-    String::from_utf8_lossy(&line)
-        .contains(folder)
-        .then_some(pid)
+    // The id may have gone to another process since: only one that works in the
+    // folder is ours.
+    let works_in = fs::read_link(format!("/proc/{pid}/cwd")).ok()?;
+    (works_in == folder.canonicalize().ok()?).then_some(pid)
 }
 
 /// Ends the server that has this folder, if it runs, and removes the folder.
