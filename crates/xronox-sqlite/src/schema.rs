@@ -258,6 +258,9 @@ impl Tables {
     pub(crate) fn new(collection: &CollectionName) -> Self {
         let p = Self::prefix_of(collection);
         let marks = vec!["?"; COLUMN_COUNT].join(",");
+        // Looked for only where it is not in its row.
+        let whole_body =
+            format!("coalesce(body, (SELECT bytes FROM \"{p}_body\" b WHERE b.cv = v.cv))");
         Self {
             insert_row: format!("INSERT INTO \"{p}_ver\" ({COLUMNS}, body) VALUES ({marks}, ?)"),
             insert_body: format!("INSERT INTO \"{p}_body\" (cv, bytes) VALUES (?, ?)"),
@@ -266,13 +269,8 @@ impl Tables {
                 "SELECT {COLUMNS} FROM \"{p}_ver\" WHERE item = ? ORDER BY cv DESC LIMIT 1"
             ),
             head_with_body: format!(
-                "SELECT {}, coalesce(v.body, b.bytes) FROM \"{p}_ver\" v LEFT JOIN \"{p}_body\" b ON b.cv = v.cv \
-                 WHERE v.item = ? ORDER BY v.cv DESC LIMIT 1",
-                COLUMNS
-                    .split(", ")
-                    .map(|column| format!("v.{}", column.trim()))
-                    .collect::<Vec<_>>()
-                    .join(", ")
+                "SELECT {COLUMNS}, {whole_body} FROM \"{p}_ver\" v \
+                 WHERE item = ? ORDER BY cv DESC LIMIT 1"
             ),
             as_of: format!(
                 "SELECT {COLUMNS} FROM \"{p}_ver\" WHERE item = ? AND cv <= ? \
@@ -298,10 +296,7 @@ impl Tables {
                 "INSERT OR IGNORE INTO \"{p}_key\" (field, past, key, item, from_cv, to_cv) \
                  VALUES (?, 1, ?, ?, ?, ?)"
             ),
-            body: format!(
-                "SELECT coalesce(v.body, b.bytes) FROM \"{p}_ver\" v \
-                 LEFT JOIN \"{p}_body\" b ON b.cv = v.cv WHERE v.cv = ?"
-            ),
+            body: format!("SELECT {whole_body} FROM \"{p}_ver\" v WHERE cv = ?"),
             unique_holder: format!("SELECT item FROM \"{p}_unique\" WHERE idx = ? AND key = ?"),
             unique_free: format!("DELETE FROM \"{p}_unique\" WHERE item = ?"),
             unique_take: format!("INSERT INTO \"{p}_unique\" (idx, key, item) VALUES (?, ?, ?)"),
