@@ -125,7 +125,7 @@ async fn memory(xronox: &Xronox) -> anyhow::Result<Row> {
     let mut rounds = Rounds::default();
     let each = (resident()? - before) as f64 / TENANTS as f64;
     rounds.push(each, 4096.0);
-    let name = "tenants: memory of one that is open, beside 4 KiB";
+    let name = "tenants: memory of an open one, beside 4 KiB";
     Ok(Row::of(name, &rounds, "bytes", Bar::AtMost(1.0)))
 }
 

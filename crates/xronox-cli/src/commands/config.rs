@@ -23,12 +23,11 @@ pub(super) async fn run(args: args::Config, cx: &mut Context) -> Result<Exit, Fa
 }
 
 async fn buckets(make: bool, cx: &mut Context) -> Result<Exit, Failure> {
-    let interrupt = cx.interrupt.clone();
     let mut ensure = cx.place.config()?.ensure_buckets();
     if !make {
         ensure = ensure.dry_run();
     }
-    let report = interrupt.or(async { Ok(ensure.await?) }).await?;
+    let report = ensure.await?;
     if cx.out.json {
         cx.out.value(&report)?;
     } else {
