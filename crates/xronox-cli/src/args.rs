@@ -117,6 +117,8 @@ pub(crate) enum Command {
     Demo(Demo),
     /// Create a record, or replace the one named by --id
     Put(Put),
+    /// Merge into a record what was found out about it
+    Enrich(Enrich),
     /// Print a record
     Get(Get),
     /// List records, those that a filter matches
@@ -293,6 +295,31 @@ pub(crate) struct Put {
     /// Replace this record; create it if there is none
     #[arg(long)]
     pub(crate) id: Option<String>,
+    /// Only if the record's newest version is this one
+    #[arg(long, value_name = "N", requires = "id")]
+    pub(crate) expected_ov: Option<u64>,
+    #[command(flatten)]
+    pub(crate) attribution: Attribution,
+}
+
+/// Objects merge deeply, arrays become a union, anything else replaces what is
+/// there. A list of documents is merged as one version.
+#[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("which").required(true))]
+pub(crate) struct Enrich {
+    pub(crate) collection: String,
+    /// The file with the document or list of them, `-` for standard input
+    pub(crate) file: PathBuf,
+    /// Merge it into this record
+    #[arg(long, group = "which")]
+    pub(crate) id: Option<String>,
+    /// Merge it into the record that has the same value here, and create it if
+    /// there is none; several make one key
+    #[arg(long, value_name = "FIELD", group = "which")]
+    pub(crate) key: Vec<String>,
+    /// What found it out, such as scorer@v1; kept with the record
+    #[arg(long, value_name = "NAME")]
+    pub(crate) function: Vec<String>,
     /// Only if the record's newest version is this one
     #[arg(long, value_name = "N", requires = "id")]
     pub(crate) expected_ov: Option<u64>,

@@ -8,6 +8,7 @@ mod copy;
 mod delete;
 mod demo;
 mod diff;
+mod enrich;
 mod export;
 mod find;
 mod gc;
@@ -51,6 +52,7 @@ pub(crate) fn run(command: Command, cx: &mut Context) -> BoxFuture<'_, Result<Ex
             match command {
                 Command::Init => init::run(cx).await,
                 Command::Put(args) => put::run(args, cx).await,
+                Command::Enrich(args) => enrich::run(args, cx).await,
                 Command::Get(args) => get::run(args, cx).await,
                 Command::Find(args) => find::run(args, cx).await,
                 Command::Export(args) => export::run(args, cx).await,

@@ -5,6 +5,7 @@ pub(crate) mod blame;
 pub(crate) mod committer;
 pub(crate) mod copy;
 pub(crate) mod draft;
+pub(crate) mod enrich;
 pub(crate) mod gc;
 pub(crate) mod history;
 pub(crate) mod import;

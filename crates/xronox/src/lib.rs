@@ -59,6 +59,31 @@
 //! # }
 //! ```
 //!
+//! # Merging what is found out
+//!
+//! Whatever several processes find out about a record is all kept: objects merge,
+//! arrays become a union. And whoever has a key of its own need not know the id.
+//!
+//! ```
+//! # use serde_json::json;
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), xronox::Error> {
+//! # let xronox = xronox::Xronox::open(xronox::Config::memory()).await?;
+//! # let people = xronox.collection("people")?;
+//! let seen = json!({ "email": "ann@example.com", "seen": ["web"] });
+//! let ann = people.smart_insert(seen, ["email"]).await?;
+//! let seen = json!({ "email": "ann@example.com", "seen": ["shop"] });
+//! let same = people.smart_insert(seen, ["email"]).await?;
+//! assert_eq!((&same.id, same.ov), (&ann.id, 1));
+//!
+//! people.enrich(&ann.id, json!({ "score": { "risk": 2 } })).function("scorer@v1").await?;
+//! let now = people.get_latest(&ann.id).await?.json();
+//! assert_eq!(now["seen"], json!(["web", "shop"]));
+//! assert_eq!(now["_system"]["functionIds"], json!(["scorer@v1"]));
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Reading, now and then
 //!
 //! ```
@@ -233,6 +258,7 @@ pub use engine::{
     attribution::IntoActor,
     blame::Blame,
     copy::{Copy, CopyReport},
+    enrich::{Enrich, SmartInsert},
     gc::{Fate, Garbage, Gc, GcReport},
     history::{Changes, History, Version},
     import::{CreateMany, Import, ImportReport, Importer},

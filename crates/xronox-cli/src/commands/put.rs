@@ -72,7 +72,7 @@ async fn is_there(collection: &Collection, id: &str) -> Result<bool, xronox::Err
 }
 
 /// Reads a file that holds one document.
-fn read(path: &Path) -> Result<Value, Failure> {
+pub(super) fn read(path: &Path) -> Result<Value, Failure> {
     // White space and escapes can make a text longer than its canonical form.
     let limit = Settings::default().payloads.max_bytes.saturating_mul(2);
     let mut text = Vec::new();

@@ -202,3 +202,45 @@ fn stats_count_what_is_there() {
     }
     assert_eq!(stats["collection"], "orders");
 }
+
+#[test]
+fn what_is_found_out_is_merged() {
+    let store = Store::new();
+    store.put("people", "ann", &json!({ "email": "a", "tags": ["x"] }));
+    store.file("more.json", r#"[{ "tags": ["y"] }, { "score": 1 }]"#);
+    let written = store.one(&[
+        "enrich",
+        "people",
+        "more.json",
+        "--id",
+        "ann",
+        "--function",
+        "scorer@v1",
+        "--actor",
+        "system:s",
+    ]);
+    assert_eq!(
+        (&written["op"], &written["ov"]),
+        (&json!("ENRICH"), &json!(1))
+    );
+    let ann = store.one(&["get", "people", "ann"]);
+    assert_eq!(ann["tags"], json!(["x", "y"]));
+    assert_eq!(ann["_system"]["functionIds"], json!(["scorer@v1"]));
+
+    store.file("bob.json", r#"{ "email": "b", "n": 1 }"#);
+    let by_key = ["enrich", "people", "bob.json", "--key", "email"];
+    assert_eq!(store.one(&by_key)["op"], "CREATE");
+    assert_eq!(store.one(&by_key)["unchanged"], true);
+    store.file("ann.json", r#"{ "email": "a", "n": 2 }"#);
+    let written = store.one(&["enrich", "people", "ann.json", "--key", "email"]);
+    assert_eq!(
+        (&written["id"], &written["op"]),
+        (&json!("ann"), &json!("ENRICH"))
+    );
+    store.fails(&["enrich", "people", "ann.json"], 2, "Usage");
+    store.fails(
+        &["enrich", "people", "more.json", "--id", "nobody"],
+        3,
+        "NotFound",
+    );
+}

@@ -283,16 +283,17 @@ impl Shared {
             let pending = committer
                 .submit(indexes.epoch, vec![append], put_at)
                 .await?;
-            *turn = Some(if unchanged {
-                expected
-            } else {
-                Expected {
+            // Whether a function is new to the record is not known here.
+            *turn = match (unchanged, draft.change.function_ids.is_empty()) {
+                (true, true) => Some(expected),
+                (true, false) => None,
+                (false, _) => Some(Expected {
                     ov,
                     attempt,
                     document: canonical.document,
                     sha256: canonical.sha256,
-                }
-            });
+                }),
+            };
             drop(turn);
             match self.settle(pending, draft.id).await {
                 Ok(Step::Done(written)) => return Ok(written),

@@ -488,7 +488,7 @@ impl Shared {
         Ok(given)
     }
 
-    fn idempotency(
+    pub(crate) fn idempotency(
         &self,
         scope: &Scope,
         key: Option<String>,

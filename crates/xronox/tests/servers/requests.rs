@@ -141,6 +141,20 @@ async fn writes_and_reads_make_few_requests() {
     }
 }
 
+/// A body that is inline comes with its row: one read, and then a commit as of
+/// an update that needs none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_enrichment_reads_once() {
+    for place in Shared::all().await {
+        let counted = Counted::open(place).await;
+        let orders = &counted.orders;
+        orders.create_with_id("a", small(0)).await.unwrap();
+        counted.asked();
+        orders.enrich("a", json!({ "tags": ["x"] })).await.unwrap();
+        counted.cost(1 + 7, 0, 0);
+    }
+}
+
 /// What is released together is committed together.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hundred_creates_are_few_commits() {
