@@ -36,7 +36,7 @@ pub use id::{
 pub use identity::Identity;
 pub use index::{ALWAYS_INDEXED, IndexKeys, IndexSpec, UniqueKey, is_document_field};
 pub use key::{Direction, FieldKeys, MAX_KEY_BYTES, MAX_KEYS_PER_FIELD, OrderedKey, keys_at};
-pub use lookup::{Composed, Lookup, alias_of};
+pub use lookup::{Composed, Lookup, alias_of, values_at};
 pub use merge::{enrich, merge_tiers};
 pub use narrow::{Constraint, KeyRange, MAX_RANGES, Narrow, Rank};
 pub use patch::patch;

@@ -195,6 +195,22 @@ impl<'v> Walk<'_, 'v> {
     }
 }
 
+/// The values that `path` leads to in a document, read as in filters: of an
+/// array that stands there its elements, and nothing where nothing is.
+pub fn values_at<'d, L: Lookup + ?Sized>(doc: &'d L, path: &Path) -> Vec<&'d Value> {
+    let mut values = Vec::new();
+    walk(
+        root_of(doc, path),
+        &path.segments()[1..],
+        AtEnd::Open,
+        &mut |found| {
+            values.extend(found.value.filter(|_| found.place != Place::Whole));
+            false
+        },
+    );
+    values
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -250,6 +266,16 @@ mod tests {
                 "{path} in {doc}"
             );
         }
+    }
+
+    #[test]
+    fn values_are_those_of_elements() {
+        let doc = json!({"a": [{"b": 5}, 3, {}, {"b": [9, 11]}], "c": [1, [2]], "d": []});
+        let values = |path: &str| json!(values_at(&doc, &path.parse().unwrap()));
+        assert_eq!(values("a.b"), json!([5, 9, 11]));
+        assert_eq!(values("c"), json!([1, [2]]));
+        assert_eq!(values("d"), json!([]));
+        assert_eq!(values("nothing"), json!([]));
     }
 
     #[test]

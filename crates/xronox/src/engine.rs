@@ -4,6 +4,7 @@ pub(crate) mod attribution;
 pub(crate) mod blame;
 pub(crate) mod committer;
 pub(crate) mod copy;
+pub(crate) mod delete_many;
 pub(crate) mod draft;
 pub(crate) mod enrich;
 pub(crate) mod gc;

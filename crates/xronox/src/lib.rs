@@ -227,6 +227,7 @@
 //! - `cloud`: bodies on S3, Azure Blob and Google Cloud Storage, for
 //!   [`Config::with_payloads`].
 
+mod client;
 mod collection;
 mod config;
 mod database;
@@ -238,6 +239,7 @@ mod store;
 mod tenancy;
 mod tiers;
 
+pub use client::{Documents, Find, XronoxClient};
 pub use collection::Collection;
 pub use config::{
     Analytics, Audit, Base64Property, CollectionMap, Config, ConfigBuilder, ConfigLoader,
@@ -258,6 +260,7 @@ pub use engine::{
     attribution::IntoActor,
     blame::Blame,
     copy::{Copy, CopyReport},
+    delete_many::{DeleteMany, DeleteManyReport},
     enrich::{Enrich, SmartInsert},
     gc::{Fate, Garbage, Gc, GcReport},
     history::{Changes, History, Version},

@@ -3,6 +3,7 @@
 pub(crate) mod body;
 mod count;
 mod cursor;
+mod distinct;
 mod order;
 mod page;
 mod plan;

@@ -95,6 +95,11 @@ impl Record {
         self.row.body.as_ref().map(|body| body.sha256)
     }
 
+    /// Bytes of the document's canonical form, of a part of it too.
+    pub fn size(&self) -> u64 {
+        self.row.body.as_ref().map_or(0, |body| body.size)
+    }
+
     /// The canonical JSON of the application's document, without `_id` and
     /// `_system`; `None` if a projection left only a part of it.
     pub fn bytes(&self) -> Option<&Bytes> {
