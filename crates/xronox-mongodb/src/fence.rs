@@ -7,8 +7,8 @@
 //! unique index as the rows that are inserted, which makes a late insertion
 //! fail. Either the rows are there first, or they never will be.
 //!
-//! Fenced off are attempts that are given up, and the [`Start`] of insertions
-//! that know nothing of a new index: their rows would lack its keys.
+//! Fenced off are attempts that are given up, and the [`Start`] of rows that
+//! know nothing of a new index: they would lack its keys.
 //!
 //! Fences have negative `_id`s, so what walks rows from a `cv` on does not meet
 //! them, and what walks back from one ends at 0. They are few, and stay as long
@@ -32,8 +32,9 @@ use crate::{
     shape::Counter,
 };
 
-/// What an insertion goes by: up to where rows are applied, and the epoch of
-/// the indexes. Its first row carries it, so one insertion alone can have it.
+/// What a row goes by: where the one before it left the log, and the epoch of
+/// the indexes. Every row carries it, for the server inserts many in several
+/// steps, and what follows a change of the indexes may be the rest of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Start {
     next: u64,
@@ -41,10 +42,19 @@ pub(crate) struct Start {
 }
 
 impl Start {
+    /// That of the next row.
     pub(crate) fn of(counter: &Counter) -> Self {
         Self {
             next: counter.next,
             epoch: counter.shape.described.epoch,
+        }
+    }
+
+    /// That of the row behind one at this `cv`.
+    pub(crate) fn behind(self, cv: u64) -> Self {
+        Self {
+            next: cv + 1,
+            ..self
         }
     }
 }

@@ -1,6 +1,10 @@
 //! The life of an index.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use mongodb::{
     ClientSession,
@@ -28,7 +32,9 @@ pub(crate) const MAX_INDEXED: usize = 26;
 /// How long to wait for an index that nothing depends on yet.
 const MOMENT: Duration = Duration::from_secs(1);
 /// How long one who may be changing the indexes is left to it.
-const MEANWHILE: Duration = Duration::from_millis(50);
+const MEANWHILE: Duration = Duration::from_secs(1);
+/// A moment between one look and the next.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// Declares an index: see [`Catalog::add_index`](xronox_store::Catalog::add_index).
 pub(crate) async fn add(
@@ -87,8 +93,8 @@ pub(crate) async fn add(
 ///
 /// Where rows are inserted without a transaction, one that was sent before may
 /// come after all others were filled, without the new index's keys. So the
-/// epoch moves on only once nobody can insert by it any more: its start, at the
-/// `next` of that very moment, is a row's or fenced off.
+/// epoch moves on only once nobody can go on by it any more: behind all rows
+/// that are there, and are applied, the next one is fenced off.
 async fn change(
     core: &Core,
     session: &mut ClientSession,
@@ -100,7 +106,11 @@ async fn change(
     if core.log_first().await? {
         core.ensure_fences(&Names::of(name), &read.shape).await?;
         let start = Fenced::Start(Start::of(read));
-        core.fence(session, &Names::of(name), start).await?;
+        if !core.fence(session, &Names::of(name), start).await? {
+            // Somebody is inserting.
+            core.roll_forward(session, name).await?;
+            return Ok(false);
+        }
         same.insert("next", int(read.next));
     }
     let epoch = int(read.shape.described.epoch);
@@ -134,7 +144,7 @@ fn same_epoch(read: &Counter) -> Document {
     doc! { "_id": COUNTER, "born": read.shape.born, "epoch": epoch }
 }
 
-/// Lets an insertion go on whose start is fenced off, though whoever did that
+/// Lets others go on where the next row is fenced off, though whoever did that
 /// may not come to the end: after a while in which he may, the epoch moves on.
 pub(crate) async fn help(
     core: &Core,
@@ -142,8 +152,15 @@ pub(crate) async fn help(
     name: &CollectionName,
     read: &Counter,
 ) -> Result<(), Failure> {
-    tokio::time::sleep(MEANWHILE).await;
     let epoch = int(read.shape.described.epoch);
+    let begun = Instant::now();
+    while begun.elapsed() < MEANWHILE {
+        tokio::time::sleep(LOOK_AGAIN).await;
+        let now = core.counter(session, name).await?;
+        if now.is_none_or(|now| int(now.shape.described.epoch) != epoch) {
+            return Ok(());
+        }
+    }
     let on = doc! { "$set": { "epoch": epoch + 1 } };
     core.change_counter(session, name, same_epoch(read), on)
         .await?;

@@ -37,7 +37,7 @@
 //! it is log-first: a row that is inserted is committed, and what follows from
 //! it is applied after, by anyone; and whoever is to act on a row not being
 //! there fences its attempt off first, so that it cannot come late; as does
-//! whoever changes the indexes with all insertions that set out before. Either
+//! whoever changes the indexes with all rows that would go on without. Either
 //! way a commit is acknowledged once a majority has it in its journals. A
 //! database may change between the two, but its processes should agree.
 //!

@@ -11,7 +11,7 @@
 //! that is not there is given up only behind a [fence](crate::fence).
 //!
 //! Rows have the keys of the indexes that the counter tells of. Whoever changes
-//! these first fences off the insertions that know nothing of it.
+//! these first fences off the rows that know nothing of it.
 //!
 //! Unique keys are reserved before the rows are inserted, for as long as a
 //! commit may take; a reservation whose time is over and whose row is not
@@ -387,13 +387,18 @@ impl Writer<'_> {
                         None => {
                             let names = &place.names;
                             let (core, start) = (self.core, Start::of(&place.counter));
-                            // that insertions go by these indexes,
-                            if there == 0
-                                && core.is_fenced(session, names, Fenced::Start(start)).await?
-                            {
-                                self.unsure = !self.done.is_empty();
-                                indexing::help(core, session, &place.name, &place.counter).await?;
-                                return Ok(0);
+                            let start = match there.checked_sub(1) {
+                                Some(before) => start.behind(entries[before].row.cv),
+                                None => start,
+                            };
+                            // that rows go on by these indexes,
+                            if core.is_fenced(session, names, Fenced::Start(start)).await? {
+                                self.unsure = there > 0 || !self.done.is_empty();
+                                if there == 0 {
+                                    let (name, read) = (&place.name, &place.counter);
+                                    indexing::help(core, session, name, read).await?;
+                                }
+                                return Ok(there);
                             }
                             // or its attempt.
                             let attempt = Fenced::Attempt(row.attempt);
@@ -556,19 +561,21 @@ fn documents<'a>(
     of: impl Fn(&Entry) -> Option<&'a Mutation>,
     counter: &Counter,
 ) -> Result<Vec<RawDocumentBuf>, StoreError> {
-    let mut start = Some(Start::of(counter));
-    let entries = entries.iter();
-    entries
-        .map(|entry| document(entry, of(entry), start.take(), &counter.shape))
-        .collect()
+    let mut start = Start::of(counter);
+    let one = |entry: &Entry| {
+        let document = document(entry, of(entry), start, &counter.shape);
+        start = start.behind(entry.row.cv);
+        document
+    };
+    entries.iter().map(one).collect()
 }
 
-/// A row as it is inserted: with what whoever applies it has to know, and, if
-/// it is the first, what the insertion goes by.
+/// A row as it is inserted: with what whoever applies it has to know, and what
+/// it goes by.
 fn document(
     entry: &Entry,
     mutation: Option<&Mutation>,
-    start: Option<Start>,
+    start: Start,
     shape: &Shape,
 ) -> Result<RawDocumentBuf, StoreError> {
     let row = VersionRow {
@@ -579,11 +586,9 @@ fn document(
     let mut out = row::encode(&row, &entry.unique, row.ov == 0, shape)?;
     // Rows that are taken as they are come to the same place whenever they come.
     let attempt = mutation.map(|_| Fenced::Attempt(row.attempt));
-    let fenced = attempt.into_iter().chain(start.map(Fenced::Start));
+    let fenced = attempt.into_iter().chain([Fenced::Start(start)]);
     let fenced: RawArrayBuf = fenced.map(|fenced| fenced.to_string()).collect();
-    if !fenced.is_empty() {
-        out.append(cstr!("f"), fenced);
-    }
+    out.append(cstr!("f"), fenced);
     if let Some(Mutation::Append(Append {
         idempotency: Some(request),
         ..

@@ -26,7 +26,7 @@
 //! | `u` | array | unique keys held, as in `C_keys` |
 //! | `only` | Int64 | of a version that is kept only as long as it is the newest: the `cv` of the first one in a row of these |
 //! | `q` | document | for whoever applies a row that was committed without a transaction: the request it answers |
-//! | `f` | array | committed without a transaction, what no other document has: the attempt and, in the first row of an insertion, its [`Start`](crate::fence::Start) |
+//! | `f` | array | committed without a transaction, what no other document has: the attempt and the [`Start`](crate::fence::Start) |
 //!
 //! A document with a negative `_id` is no row: it is a [fence](crate::fence), and
 //! has `i` and `f`.

@@ -6,11 +6,13 @@ use mongodb::bson::{Document, doc};
 use parking_lot::Mutex;
 use serde_json::json;
 use xronox_model::{
-    Attempt, Direction, FieldKeys, IndexKeys, IndexSpec, KeyRange, OrderedKey, Path, RecordId,
+    Attempt, Body, Direction, Encoding, FieldKeys, IndexKeys, IndexSpec, KeyRange, OrderedKey,
+    Path, RecordId,
 };
 use xronox_mongodb::{ConnectionOptions, MongoCatalog};
 use xronox_store::{
-    Access, Append, Batch, Bodies, Catalog, Find, Found, Outcome, Purge, Refusal, StoreError,
+    Access, Append, Batch, Bodies, Catalog, Find, Found, NewBody, Outcome, Purge, Refusal,
+    StoreError,
 };
 
 use crate::{
@@ -269,6 +271,51 @@ async fn no_row_comes_behind_a_new_index_without_its_keys() {
         assert_eq!(next.unwrap()[0].cv, 1);
         assert_eq!(check(catalog).await, 2);
     }
+}
+
+/// Nor does the rest of an insertion that was under way, whose first rows are
+/// there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_rest_of_an_insertion_does_not_come_without_them_either() {
+    let database = Database::on(standalone());
+    let stepped = Stepped::open(&database).await;
+    let catalog = &stepped.catalog;
+    commit(catalog, vec![create("warm")]).await.unwrap();
+    let declare = async move |catalog: MongoCatalog, _| {
+        let spec = IndexSpec::field("n".parse().unwrap());
+        catalog.add_index(&name(), &spec).await.unwrap();
+        let ready = catalog.index_ready(&name(), &spec.name()).await.unwrap();
+        assert!(ready.get(&spec.name()).unwrap().ready);
+        // Whoever fills it finds all that will ever lack its keys.
+        assert_eq!(check(&catalog).await, 32);
+    };
+    // One command holds 32 MiB at most.
+    let large = |n: usize| {
+        let bytes = xronox_model::json::canonical(&json!({ "fill": "x".repeat(1 << 20) }));
+        let mut append = create(&format!("r{n}"));
+        append.body = NewBody::Given(Body {
+            sha256: Sha256::of(&bytes),
+            size: bytes.len() as u64,
+            encoding: Encoding::Plain,
+            location: Location::Inline,
+            inline: Some(bytes.into()),
+        });
+        append
+    };
+    stepped.before("insert", 2, &database, declare);
+    commit(catalog, (0..40).map(large).collect())
+        .await
+        .unwrap_err();
+    assert!(stepped.stepped());
+    let epoch = catalog.indexes(&name()).await.unwrap().epoch;
+    let n = ["n".parse().unwrap()];
+    let next = Append {
+        keys: Some(IndexKeys::of_body(&json!({}), &n)),
+        ..create("next")
+    };
+    let next = commit_at(catalog, epoch, vec![next]).await;
+    assert_eq!(next.unwrap()[0].cv, 32);
+    assert_eq!(check(catalog).await, 33);
 }
 
 /// Whoever was about to change the indexes is gone, and the others go on.
