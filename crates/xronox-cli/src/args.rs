@@ -303,7 +303,7 @@ pub(crate) struct Put {
 }
 
 /// Objects merge deeply, arrays become a union, anything else replaces what is
-/// there. A list of documents is merged as one version.
+/// there. With --id, a list of documents is merged as one version.
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("which").required(true))]
 pub(crate) struct Enrich {

@@ -105,7 +105,7 @@ async fn what_cannot_be_merged_is_refused() {
         for (patch, function, path) in [
             (json!(1), "f", "number 0"),
             (json!([{ "m": 1 }, "text"]), "f", "number 1"),
-            (json!({ "m": "\u{0}", "a\u{0}b": 1 }), "f", "a\u{0}b"),
+            (json!({ "a\u{0}b": 1 }), "f", "NUL"),
             (json!({ "m": 1 }), "", "functionId"),
             (json!({ "m": 1 }), "a\nb", "functionId"),
             (json!({ "m": 1 }), &"f".repeat(257), "functionId"),
@@ -113,9 +113,7 @@ async fn what_cannot_be_merged_is_refused() {
             let refused = things.enrich("x", patch.clone()).function(function).await;
             let error = refused.unwrap_err();
             assert_eq!(*error.kind(), ErrorKind::Invalid, "{patch}");
-            let told = error.to_string();
-            let path = path.escape_debug().to_string();
-            assert!(told.contains(&path) || told.contains("NUL"), "{told}");
+            assert!(error.to_string().contains(path), "{error}");
         }
         things.delete("x").await.unwrap();
         let deleted = things.enrich("x", json!({ "m": 1 })).await.unwrap_err();

@@ -1,6 +1,9 @@
 //! Merging into a record what was found out about it.
 
-use std::future::IntoFuture;
+use std::{
+    future::IntoFuture,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
@@ -235,8 +238,11 @@ impl<'a> IntoFuture for Enrich<'a> {
                     patches: &patches,
                     functions,
                     idempotency,
+                    key: None,
                 };
-                shared.enrich(&id, self.expected_ov, enrichment).await
+                let written = shared.enrich(&id, self.expected_ov, enrichment).await?;
+                // Without a key it holds all that is asked of it.
+                written.ok_or_else(contended)
             };
             let result = write.await;
             shared.tell(scope, "enrich", &id, result).await
@@ -288,6 +294,7 @@ impl<'a> IntoFuture for SmartInsert<'a> {
                     patches: &patches,
                     functions,
                     idempotency,
+                    key: Some((&spec, &key)),
                 };
                 shared.create_or_enrich(&document, &key, enrichment).await
             };
@@ -305,6 +312,8 @@ struct Enrichment<'a> {
     patches: &'a [Value],
     functions: Vec<String>,
     idempotency: Option<IdempotencyKey>,
+    /// The key that the record has to hold, if it was found by one.
+    key: Option<(&'a IndexSpec, &'a UniqueKey)>,
 }
 
 impl<'a> Enrichment<'a> {
@@ -326,14 +335,22 @@ impl<'a> Enrichment<'a> {
 }
 
 impl Shared {
+    /// Merges into a record; `None` if it does not hold the key any more.
     async fn enrich(
         &self,
         id: &RecordId,
         expected_ov: Option<u64>,
         enrichment: Enrichment<'_>,
-    ) -> Result<Written, Error> {
-        let patches = enrichment.patches;
+    ) -> Result<Option<Written>, Error> {
+        let (patches, key) = (enrichment.patches, enrichment.key);
+        let moved = AtomicBool::new(false);
         let merge = |document: &mut Value| {
+            if let Some((spec, key)) = key
+                && UniqueKey::of(document, spec)?.as_ref() != Some(key)
+            {
+                moved.store(true, Ordering::Relaxed);
+                return Err(Invalid::at("", "the record holds another key by now"));
+            }
             for patch in patches {
                 xronox_model::enrich(document, patch);
             }
@@ -346,7 +363,12 @@ impl Shared {
         };
         let draft = enrichment.draft(id, Op::Enrich, expect);
         let written = self.write_changed(&draft, &merge).await;
-        self.or_remembered(&draft, written).await
+        match self.or_remembered(&draft, written).await {
+            Err(error) if *error.kind() == ErrorKind::Invalid && moved.load(Ordering::Relaxed) => {
+                Ok(None)
+            }
+            written => written.map(Some),
+        }
     }
 
     /// Whoever finds nobody with the key creates the record, and if somebody
@@ -358,18 +380,26 @@ impl Shared {
         enrichment: Enrichment<'_>,
     ) -> Result<Written, Error> {
         let catalog = &self.database.catalog;
-        // Who holds the key but cannot be merged into.
+        // Who holds the key, but not for this handle.
         let mut beyond = None;
         for _ in 0..MAX_TRIES {
             let holder = catalog.lookup_unique(&self.name, key).await?;
             if let Some(holder) = holder.filter(|holder| beyond.as_ref() != Some(holder)) {
                 match self.enrich(&holder, None, enrichment.clone()).await {
+                    Ok(Some(written)) => return Ok(written),
                     Err(error)
-                        if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Deleted) =>
+                        if *error.kind() == ErrorKind::NotFound
+                            && !enrichment.scope.is_everything() =>
                     {
                         beyond = Some(holder);
                     }
-                    enriched => return enriched,
+                    Err(error)
+                        if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Deleted) =>
+                    {
+                        return Err(error);
+                    }
+                    // It has given the key back.
+                    Ok(None) | Err(_) => continue,
                 }
             }
             let id = self.database.new_id();
