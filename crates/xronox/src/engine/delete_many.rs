@@ -15,6 +15,7 @@ use crate::{
         progress::Listener,
         query::filter_of,
     },
+    storage::forbidden,
 };
 
 /// Records that are deleted at a time: they are committed together.
@@ -97,6 +98,9 @@ impl<'a> DeleteMany<'a> {
             return Err(error);
         }
         self.attribution.check()?;
+        if self.hard && !self.collection.shared.rules.hard_delete {
+            return Err(forbidden("hard deletes need `hardDeleteEnabled`"));
+        }
         let filter = std::mem::replace(&mut self.filter, Ok(Value::Null))?;
         let filter = filter_of(filter)?.to_json();
         let records = self.collection.query(&filter).stream().await?;

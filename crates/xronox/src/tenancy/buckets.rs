@@ -11,7 +11,8 @@ use super::{
     Tenancy,
     address::{Address, SpaceAddress},
     context::Context,
-    directory::Directory,
+    directory::{Directory, Listed},
+    record::State,
     removal::owners,
 };
 use crate::{Config, Error, config::check_folder};
@@ -52,8 +53,8 @@ pub struct BucketReport {
 
 /// A bucket.
 ///
-/// As JSON `{ space, bucket, role }`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// As JSON `{ space, bucket?, role? }`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct BucketPlace {
@@ -137,8 +138,11 @@ impl EnsureBuckets {
             seen: HashSet::new(),
         };
         let report = survey.everything().await;
-        tenancy.close().await?;
-        report
+        let closed = tenancy.close().await;
+        let mut report = report?;
+        report.made.sort();
+        report.lacking.sort_by(|a, b| a.place.cmp(&b.place));
+        closed.map(|()| report)
     }
 }
 
@@ -158,8 +162,9 @@ struct Survey<'a> {
     tenancy: &'a Tenancy,
     dry_run: bool,
     report: BucketReport,
-    /// Spaces and buckets that were asked for.
-    seen: HashSet<(String, Option<String>)>,
+    /// Spaces and buckets that were asked for; of a space that cannot be opened,
+    /// the buckets it was to be opened with.
+    seen: HashSet<(String, String)>,
 }
 
 impl Survey<'_> {
@@ -172,7 +177,8 @@ impl Survey<'_> {
         let mut after = None;
         loop {
             let (tenants, end) = directory.page(after.as_deref(), TENANTS).await?;
-            let addresses = tenants.iter().flat_map(|known| {
+            let staying = tenants.iter().filter(|known| !is_dropped(known));
+            let addresses = staying.flat_map(|known| {
                 owners(&known.id).filter_map(|owner| self.tenancy.whereabouts(&owner, Some(known)))
             });
             let addresses = addresses.collect();
@@ -192,26 +198,32 @@ impl Survey<'_> {
             }
         }
         let mut wanted: Vec<(BucketPlace, Wanted)> = Vec::new();
+        let seen = &mut self.seen;
+        let mut is_new = |space: &str, what: &str| seen.insert((space.to_owned(), what.to_owned()));
         for at in spaces {
             let mut place = BucketPlace {
                 space: at.connection.clone(),
                 bucket: None,
                 role: None,
             };
-            match self.space(&at).await {
+            match space(self.tenancy, self.dry_run, &at).await {
                 Ok(Some(space)) if space.is_remote() => {
                     for (bucket, role) in space.remote_buckets() {
+                        if !is_new(&at.connection, bucket) {
+                            continue;
+                        }
                         place.bucket = Some(bucket.to_owned());
                         place.role = Some(role);
                         wanted.push((place.clone(), Ok(Some((space.clone(), role)))));
                     }
                 }
-                Ok(_) => wanted.push((place, Ok(None))),
-                Err(error) => wanted.push((place, Err(error))),
+                Ok(_) if is_new(&at.connection, "") => wanted.push((place, Ok(None))),
+                Err(error) if is_new(&at.connection, &format!("{:?}", at.buckets)) => {
+                    wanted.push((place, Err(error)));
+                }
+                _ => {}
             }
         }
-        let seen = &mut self.seen;
-        wanted.retain(|(place, _)| seen.insert((place.space.clone(), place.bucket.clone())));
         let dry_run = self.dry_run;
         let asked = stream::iter(wanted).map(|(place, wanted)| async move {
             let found = match wanted {
@@ -230,28 +242,37 @@ impl Survey<'_> {
             self.report.add(place, found);
         }
     }
+}
 
-    /// A space as a database uses it; `None` if only its folder was looked at,
-    /// which is made when it is opened.
-    async fn space(&self, at: &SpaceAddress) -> Result<Option<Space>, Error> {
-        let client = self.tenancy.connections.space(&at.connection)?;
-        if self.dry_run
-            && let Some(folder) = client.folder()
-        {
-            check_folder(folder)?;
-            return Ok(None);
-        }
-        client.space(&at.connection, &at.buckets).await.map(Some)
+/// A space as a database uses it; `None` if only its folder was looked at,
+/// which is made when it is opened.
+async fn space(
+    tenancy: &Tenancy,
+    dry_run: bool,
+    at: &SpaceAddress,
+) -> Result<Option<Space>, Error> {
+    let client = tenancy.connections.space(&at.connection)?;
+    if dry_run && let Some(folder) = client.folder() {
+        check_folder(folder)?;
+        return Ok(None);
     }
+    client.space(&at.connection, &at.buckets).await.map(Some)
+}
+
+/// Whether a tenant is on its way out.
+fn is_dropped(known: &Listed) -> bool {
+    let state = known.record.as_ref().map(|record| &record.state);
+    matches!(state, Some(State::Dropping { .. }))
 }
 
 impl Tenancy {
     /// Where the databases are that the configuration lists.
     async fn listed(&self) -> Result<Vec<Address>, Error> {
+        let directory = self.directory_that_is().await?;
         let mut addresses = Vec::new();
         for owner in self.resolver.listed() {
             let said = self.resolver.resolve(&Context::of_owner(owner))?;
-            let standing = match self.directory_that_is().await? {
+            let standing = match directory {
                 Some(directory) if said.recorded => {
                     directory.look(owner).await?.address(owner).cloned()
                 }
