@@ -5,9 +5,9 @@ use xronox_store::StoreError;
 
 use crate::error::{self, DUPLICATE_KEY, Failure};
 
-/// One command holds at most this many bytes of documents; the server takes
-/// messages of 48 MB.
-const MAX_BYTES: usize = 32 << 20;
+/// One command holds at most this many bytes of documents: it is a document
+/// itself, and the server takes 16 MiB of one. What is larger is alone.
+const MAX_BYTES: usize = 12 << 20;
 /// And at most this many statements; the server takes 100,000.
 const MAX_STATEMENTS: usize = 50_000;
 
