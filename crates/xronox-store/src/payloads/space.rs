@@ -198,8 +198,8 @@ impl Space {
     /// Those of [`ensure_bucket`](Self::ensure_bucket) for the first bucket
     /// that has any.
     pub async fn create_buckets(&self) -> Result<(), StoreError> {
-        for (role, bucket) in self.distinct() {
-            self.ensure(role, bucket).await?;
+        for (role, _) in self.distinct() {
+            self.ensure_bucket(role).await?;
         }
         Ok(())
     }
@@ -219,21 +219,7 @@ impl Space {
     /// Storage: there a bucket belongs to a project, which a connection does
     /// not name. [`StoreError::Refused`] if the space has no such bucket.
     pub async fn ensure_bucket(&self, role: BucketRole) -> Result<bool, StoreError> {
-        self.ensure(role, self.whole_bucket(role)?).await
-    }
-
-    /// Asks whether the bucket of a role is there and may be used.
-    ///
-    /// # Errors
-    ///
-    /// As [`check`](Self::check).
-    pub async fn check_bucket(&self, role: BucketRole) -> Result<(), StoreError> {
         let bucket = self.whole_bucket(role)?;
-        let asked = self.check_one(bucket).await;
-        asked.map_err(|failure| self.failed(failure, "use", role, bucket))
-    }
-
-    async fn ensure(&self, role: BucketRole, bucket: &Bucket) -> Result<bool, StoreError> {
         let Err(failure) = self.check_one(bucket).await else {
             return Ok(false);
         };
@@ -245,10 +231,18 @@ impl Space {
             .run(|| remote.create())
             .await
             .map_err(|failure| self.failed(failure, "make", role, bucket))?;
-        self.check_one(bucket)
-            .await
-            .map_err(|failure| self.failed(failure, "use", role, bucket))?;
-        Ok(true)
+        self.check_bucket(role).await.map(|()| true)
+    }
+
+    /// Asks whether the bucket of a role is there and may be used.
+    ///
+    /// # Errors
+    ///
+    /// As [`check`](Self::check).
+    pub async fn check_bucket(&self, role: BucketRole) -> Result<(), StoreError> {
+        let bucket = self.whole_bucket(role)?;
+        let asked = self.check_one(bucket).await;
+        asked.map_err(|failure| self.failed(failure, "use", role, bucket))
     }
 
     async fn check_one(&self, bucket: &Bucket) -> Result<(), Failure> {

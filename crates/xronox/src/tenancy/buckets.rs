@@ -1,6 +1,6 @@
 //! Whether the buckets of all databases are there.
 
-use std::{collections::HashSet, future::IntoFuture, sync::Arc};
+use std::{collections::HashSet, future::IntoFuture};
 
 use futures::{StreamExt, future::BoxFuture, stream};
 use serde::{Serialize, Serializer, ser::SerializeMap};
@@ -130,7 +130,7 @@ impl EnsureBuckets {
     }
 
     async fn run(self) -> Result<BucketReport, Error> {
-        let tenancy = Arc::new(Tenancy::new(self.config)?);
+        let tenancy = Tenancy::new(self.config)?;
         let survey = Survey {
             tenancy: &tenancy,
             dry_run: self.dry_run,
