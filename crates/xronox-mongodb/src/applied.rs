@@ -14,6 +14,7 @@ use crate::{
     core::{Core, REQUESTS},
     counter,
     error::Failure,
+    fence::to_traces,
     ledger::{Facts, News},
     names::Names,
     pen::{Place, older_than, stub_until},
@@ -86,7 +87,7 @@ impl Core {
                 facts: Facts::default(),
                 recalled: BTreeSet::new(),
             };
-            let query = Query::of(doc! { "_id": { "$gte": int(place.first) } })
+            let query = Query::at(doc! { "$gte": int(place.first) })
                 .sorted(doc! { "_id": 1 })
                 .at_most(STRETCH);
             let rows = self.documents(session, &place.names, &query).await?;
@@ -105,7 +106,7 @@ impl Core {
             return Ok(BTreeMap::new());
         }
         let cvs: Vec<i64> = cvs.into_iter().map(int).collect();
-        let query = Query::of(doc! { "_id": { "$in": cvs } }).with(Bodies::Omit);
+        let query = Query::at(doc! { "$in": cvs }).with(Bodies::Omit);
         let rows = self.documents(session, &place.names, &query).await?;
         let mut hashes = BTreeMap::new();
         for document in rows {
@@ -154,19 +155,17 @@ impl Core {
             }
             if matches!(document.get("o"), Ok(None)) && row.to_cv.is_none() {
                 rows.push(raw(&doc! {
-                    "q": { "_id": cv, "to": { "$exists": false } },
+                    "q": { "_id": cv, "i": &id, "to": { "$exists": false } },
                     "u": { "$set": { "o": true } },
                 })?);
             }
             if row.op == Op::Purge {
-                gone.push(older_than(&row.id, row.ov)?);
+                gone.push(to_traces(older_than(&row.id, row.ov))?);
             }
             if let Some(since) = row.newest_only_since.filter(|since| *since < row.cv) {
-                rows.extend(stub_until(row, since, firsts.get(&since))?);
-                gone.push(raw(&doc! {
-                    "q": { "i": &id, "n": { "$lt": ov }, "_id": { "$gt": int(since) } },
-                    "limit": 0,
-                })?);
+                gone.extend(stub_until(row, since, firsts.get(&since))?);
+                let replaced = doc! { "i": &id, "n": { "$lt": ov }, "_id": { "$gt": int(since) } };
+                gone.push(to_traces(replaced)?);
             }
             if shape.has_unique() {
                 for key in &stored.unique {
@@ -197,10 +196,11 @@ impl Core {
             return Ok(true);
         };
         let mut commands = command::update(&names.ver, &rows);
-        commands.extend(command::delete(&names.ver, &gone));
         commands.extend(command::update(&names.keys, &confirmed));
         commands.extend(command::delete(&names.keys, &freed));
         commands.extend(command::update(REQUESTS, &answered));
+        // Whoever finds this begun and not ended must not lack what rows told.
+        commands.extend(command::update(&names.ver, &gone));
         for command in commands {
             self.write_one(session, command)
                 .await

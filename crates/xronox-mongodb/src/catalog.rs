@@ -27,7 +27,7 @@ use crate::{
     ledger::{in_short, stored_key},
     names::{Names, of_counter},
     pen,
-    read::{Query, number, seeks, without_bodies},
+    read::{Query, number, rows_at, seeks, without_bodies},
     row::{PURGE, binary, damaged, item},
     shape::{COUNTER, STUBS, int, time},
 };
@@ -129,9 +129,7 @@ impl MongoCatalog {
         if let Some(next) = self.core.settled(session, name).await? {
             range.insert("$lt", int(next));
         }
-        let query = Query::of(doc! { "_id": range })
-            .sorted(doc! { "_id": -1 })
-            .at_most(1);
+        let query = Query::at(range).sorted(doc! { "_id": -1 }).at_most(1);
         let found = self.core.rows(session, name, &query).await?;
         Ok(found.into_iter().next().map(|stored| stored.row))
     }
@@ -167,7 +165,7 @@ impl MongoCatalog {
                 .collect();
             let seek = |probe: &u64| {
                 vec![
-                    doc! { "$match": { "_id": { "$gte": 0_i64, "$lte": int(*probe) } } },
+                    doc! { "$match": rows_at(doc! { "$gte": 0_i64, "$lte": int(*probe) }) },
                     doc! { "$sort": { "_id": -1 } },
                     doc! { "$limit": 1 },
                     // Nothing else is asked, and a probe without a row is told apart.
@@ -206,7 +204,7 @@ impl MongoCatalog {
         let found = match low {
             None => None,
             Some(low) => {
-                let query = Query::of(doc! { "_id": { "$gte": 0_i64, "$lte": int(low) } })
+                let query = Query::at(doc! { "$gte": 0_i64, "$lte": int(low) })
                     .sorted(doc! { "_id": -1 })
                     .at_most(1);
                 self.core
@@ -375,7 +373,7 @@ impl Catalog for MongoCatalog {
             if let Some(next) = self.core.settled(&mut session, collection).await? {
                 range.insert("$lt", int(next));
             }
-            let query = Query::of(doc! { "_id": range }).sorted(doc! { "_id": 1 });
+            let query = Query::at(range).sorted(doc! { "_id": 1 });
             let query = query.at_most(limit).with(bodies).up_to_bytes(PAGE_BYTES);
             self.core.rows(&mut session, collection, &query).await
         });
@@ -652,7 +650,7 @@ impl MongoCatalog {
         let ones = |condition: Document| doc! { "$sum": { "$cond": [condition, 1_i64, 0_i64] } };
         let inline = doc! { "$cond": [there("$b"), { "$binarySize": "$b" }, 0_i64] };
         let pipeline = vec![
-            doc! { "$match": { "_id": { "$gte": from } } },
+            doc! { "$match": rows_at(doc! { "$gte": from }) },
             doc! { "$sort": { "_id": 1 } },
             doc! { "$limit": COUNTED },
             doc! { "$group": {

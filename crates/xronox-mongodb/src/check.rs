@@ -17,7 +17,7 @@ use crate::{
     error::Failure,
     names::Names,
     pen::key_of,
-    read::Query,
+    read::{Query, rows_at},
     row::{Stored, item},
     shape::int,
 };
@@ -91,7 +91,7 @@ impl Check<'_> {
     async fn rows(&mut self, from: u64) -> Result<Option<u64>, Failure> {
         let mut session = self.core.db.session().await?;
         self.core.settled(&mut session, self.name).await?;
-        let query = Query::of(doc! { "_id": { "$gte": int(from) } })
+        let query = Query::at(doc! { "$gte": int(from) })
             .sorted(doc! { "_id": 1 })
             .at_most(ROWS);
         let rows = self.core.rows(&mut session, self.name, &query).await?;
@@ -164,7 +164,9 @@ impl Check<'_> {
             ),
         ];
         let among = |filter: Document| {
-            Query::of(doc! { "_id": { "$gte": int(from), "$lte": int(to) }, "$and": [filter] })
+            let mut among = rows_at(doc! { "$gte": int(from), "$lte": int(to) });
+            among.insert("$and", vec![filter]);
+            Query::of(among)
         };
         let any: Vec<Document> = wrong.iter().map(|(filter, _)| filter.clone()).collect();
         let any = among(doc! { "$or": any }).at_most(1);

@@ -10,25 +10,29 @@
 //! Fenced off are attempts that are given up, and the [`Start`] of rows that
 //! know nothing of a new index: they would lack its keys.
 //!
-//! Fences have negative `_id`s, so what walks rows from a `cv` on does not meet
-//! them, and what walks back from one ends at 0. They are few, and stay as long
-//! as the collection does.
+//! A row fences off by itself what it goes by, and its place. So where rows are
+//! removed, a trace of them stays behind that does the same: whoever sends a row
+//! to their place late, or sends them again, finds it taken, and by whom.
+//!
+//! Fences have negative `_id`s, and traces those of their rows; neither have an
+//! `n`. They are small, and stay as long as the collection does.
 
 use std::fmt;
 
 use mongodb::{
     ClientSession,
-    bson::{Document, doc},
+    bson::{Document, RawDocumentBuf, doc},
 };
 use rand::Rng;
 use xronox_model::Attempt;
+use xronox_store::StoreError;
 
 use crate::{
     command::{self, Trouble, raw},
     core::Core,
     error::Failure,
     names::Names,
-    row::{FENCED, binary},
+    row::{FENCED, binary, damaged},
     shape::Counter,
 };
 
@@ -66,6 +70,14 @@ pub(crate) enum Fenced {
     Start(Start),
 }
 
+/// What has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum By {
+    Fence,
+    /// A row, or the trace of one.
+    Row,
+}
+
 impl fmt::Display for Fenced {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -95,25 +107,40 @@ impl Core {
                 Ok(()) => {}
                 Err(Trouble::Failed(failure)) => return Err(failure),
                 // A row is there, unless somebody else was as fast as we.
-                Err(Trouble::Duplicate) => return self.is_fenced(session, names, fenced).await,
+                Err(Trouble::Duplicate) => {
+                    let taken = self.taken(session, names, fenced).await?;
+                    return Ok(taken == Some(By::Fence));
+                }
             }
         }
         Ok(true)
     }
 
-    /// Whether no row with this can be inserted any more.
-    pub(crate) async fn is_fenced(
+    /// What keeps rows with this from being inserted, if anything does.
+    pub(crate) async fn taken(
         &self,
         session: &mut ClientSession,
         names: &Names,
         fenced: Fenced,
-    ) -> Result<bool, Failure> {
-        let fences = self.db.db().collection::<Document>(&names.ver);
-        let found = fences
-            .find_one(doc! { FENCED: fenced.to_string(), "_id": { "$lt": 0_i64 } })
+    ) -> Result<Option<By>, Failure> {
+        let documents = self.db.db().collection::<Document>(&names.ver);
+        let found = documents
+            .find_one(doc! { FENCED: fenced.to_string() })
+            .projection(doc! { "_id": 1 })
             .max_time(self.db.max_time())
             .session(session)
             .await?;
-        Ok(found.is_some())
+        let Some(found) = found else {
+            return Ok(None);
+        };
+        let place = found.get_i64("_id").map_err(|_| damaged("_id"))?;
+        Ok(Some(if place < 0 { By::Fence } else { By::Row }))
     }
+}
+
+/// The statement that leaves a trace of each row that it meets.
+pub(crate) fn to_traces(rows: Document) -> Result<RawDocumentBuf, StoreError> {
+    // No record's id is a number, and no two documents have one `i` and `n`.
+    let trace = doc! { "_id": "$_id", "i": "$_id", "a": "$a", FENCED: format!("${FENCED}") };
+    raw(&doc! { "q": rows, "u": [{ "$replaceWith": trace }], "multi": true })
 }

@@ -32,7 +32,7 @@ use crate::{
     commit::{Setback, Work, busy, pause, unknown},
     core::{Core, REQUESTS},
     error::{DUPLICATE_KEY, Failure},
-    fence::{Fenced, Start},
+    fence::{By, Fenced, Start},
     indexing,
     ledger::{Facts, Ledger, Needs, Verdict},
     names::Names,
@@ -391,10 +391,11 @@ impl Writer<'_> {
                                 Some(before) => start.behind(entries[before].row.cv),
                                 None => start,
                             };
-                            // that rows go on by these indexes,
-                            if core.is_fenced(session, names, Fenced::Start(start)).await? {
+                            // that rows go on from there by these indexes,
+                            let by = core.taken(session, names, Fenced::Start(start)).await?;
+                            if let Some(by) = by {
                                 self.unsure = there > 0 || !self.done.is_empty();
-                                if there == 0 {
+                                if by == By::Fence && there == 0 {
                                     let (name, read) = (&place.name, &place.counter);
                                     indexing::help(core, session, name, read).await?;
                                 }
@@ -402,7 +403,7 @@ impl Writer<'_> {
                             }
                             // or its attempt.
                             let attempt = Fenced::Attempt(row.attempt);
-                            if !core.is_fenced(session, names, attempt).await? {
+                            if core.taken(session, names, attempt).await? != Some(By::Fence) {
                                 return Err(unknown(self.names).into());
                             }
                             self.unsure = open || there > 0;
@@ -445,7 +446,7 @@ impl Writer<'_> {
         }
     }
 
-    /// Whose row is at a place.
+    /// Whose row is at a place, or was.
     async fn holder(
         &self,
         session: &mut ClientSession,
@@ -453,8 +454,11 @@ impl Writer<'_> {
         cv: u64,
     ) -> Result<Option<Attempt>, Setback> {
         let query = Query::of(doc! { "_id": int(cv) });
-        let found = self.core.rows(session, &place.name, &query).await?;
-        Ok(found.first().map(|found| found.row.attempt))
+        let found = self.core.documents(session, &place.names, &query).await?;
+        match found.first() {
+            Some(found) => Ok(row::attempt_of(found)?),
+            None => Ok(None),
+        }
     }
 
     /// Applies the rows just inserted. From here on they are committed, and

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 
 use mongodb::{
     ClientSession,
-    bson::{Bson, Document, RawDocument, RawDocumentBuf, doc, raw::cstr},
+    bson::{Bson, Document, RawArrayBuf, RawDocument, RawDocumentBuf, doc, raw::cstr},
 };
-use xronox_model::{Attempt, CollectionName, Location, RecordId, Sha256, Timestamp, VersionRow};
+use xronox_model::{CollectionName, Location, RecordId, Sha256, Timestamp, VersionRow};
 use xronox_store::StoreError;
 
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
     names::Names,
     read::{Query, batch_of, decode_all},
     requests,
-    row::{self, PURGE, Stored, id_of, item, place},
+    row::{self, FENCED, PURGE, Stored, id_of, item, place},
     shape::{COUNTER, Counter, Shape, int, time},
 };
 
@@ -70,8 +70,7 @@ impl Pen<'_> {
         let Some(cv) = place.counter.newest() else {
             return Ok(None);
         };
-        let query = Query::of(doc! { "_id": int(cv) });
-        let found = self.read(place, &query).await?;
+        let found = self.read(place, &Query::at(int(cv))).await?;
         Ok(found.first().map(|stored| (stored.row.cv, stored.row.at)))
     }
 
@@ -131,7 +130,7 @@ impl Pen<'_> {
             }));
         }
         for cv in &needs.moved {
-            queries.push(Query::of(doc! { "_id": int(*cv) }));
+            queries.push(Query::at(int(*cv)));
         }
         let mut objects = needs.objects.clone();
         for query in &queries {
@@ -216,11 +215,7 @@ impl Pen<'_> {
                 // Reserved for a row that is not there, by a commit without
                 // transactions: for a while it may still come.
                 if time(until) < place.counter.clock {
-                    if let Ok(attempt) = document.get_binary("a") {
-                        let attempt = attempt.bytes.try_into();
-                        let attempt = attempt.map_err(|_| row::damaged("a"))?;
-                        late.insert(Attempt::from_bytes(attempt));
-                    }
+                    late.extend(row::attempt_of(document)?);
                     continue;
                 }
                 if !needs.newest.contains(&holder) {
@@ -266,7 +261,7 @@ impl Pen<'_> {
             return Err(Setback::Outdated);
         }
         let older = changes.older.iter();
-        let older = older.map(|(id, ov)| older_than(id, *ov));
+        let older = older.map(|(id, ov)| raw(&doc! { "q": older_than(id, *ov), "limit": 0 }));
         let gone = changes.gone.iter();
         let gone = gone.map(|cv| raw(&doc! { "q": { "_id": int(*cv) }, "limit": 1 }));
         let gone = older.chain(gone).collect::<Result<Vec<_>, _>>()?;
@@ -338,12 +333,10 @@ pub(crate) fn key_of(document: &RawDocument) -> Result<(String, RecordId), Store
     Ok((key, id_of(holder)?))
 }
 
-/// The statement that removes the rows of a record before a version. What was
+/// What filters the rows of a record before a version, to remove them. What was
 /// purged stays told.
-pub(crate) fn older_than(id: &RecordId, ov: u64) -> Result<RawDocumentBuf, StoreError> {
-    raw(&doc! {
-        "q": { "i": item(id), "n": { "$lt": int(ov) }, "op": { "$ne": PURGE } }, "limit": 0,
-    })
+pub(crate) fn older_than(id: &RecordId, ov: u64) -> Document {
+    doc! { "i": item(id), "n": { "$lt": int(ov) }, "op": { "$ne": PURGE } }
 }
 
 /// The statements that make a stub of the row at `since`, whose hash this is
@@ -392,9 +385,20 @@ pub(crate) fn update_of(
         filter.insert("a", row::binary(row.attempt.as_bytes()));
     }
     if change.stub {
-        let stub = row::encode(row, &[], false, shape)?;
+        // What it fences off stays so.
+        let mut all = RawArrayBuf::new();
+        let mut stub = RawDocumentBuf::new();
+        stub.append(cstr!("$literal"), row::encode(row, &[], false, shape)?);
+        all.push(stub);
+        all.push(raw(&doc! { FENCED: format!("${FENCED}") })?);
+        let mut merged = RawDocumentBuf::new();
+        merged.append(cstr!("$mergeObjects"), all);
+        let mut replaced = RawDocumentBuf::new();
+        replaced.append(cstr!("$replaceWith"), merged);
+        let mut steps = RawArrayBuf::new();
+        steps.push(replaced);
         let mut statement = raw(&doc! { "q": filter })?;
-        statement.append(cstr!("u"), stub);
+        statement.append(cstr!("u"), steps);
         return Ok(statement);
     }
     let (mut set, mut unset) = (Document::new(), Document::new());

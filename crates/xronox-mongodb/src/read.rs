@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mongodb::{
     ClientSession,
-    bson::{Document, RawBsonRef, RawDocumentBuf, doc},
+    bson::{Bson, Document, RawBsonRef, RawDocumentBuf, doc},
 };
 use xronox_model::CollectionName;
 use xronox_store::{Bodies, StoreError};
@@ -36,6 +36,11 @@ impl Query {
         }
     }
 
+    /// Of the rows at some `cv`.
+    pub(crate) fn at(cvs: impl Into<Bson>) -> Self {
+        Self::of(rows_at(cvs))
+    }
+
     pub(crate) fn sorted(self, sort: Document) -> Self {
         Self {
             sort: Some(sort),
@@ -63,6 +68,11 @@ impl Query {
             ..self
         }
     }
+}
+
+/// What filters rows by their `cv`: not the [traces](crate::fence) of others.
+pub(crate) fn rows_at(cvs: impl Into<Bson>) -> Document {
+    doc! { "_id": cvs.into(), "n": { "$exists": true } }
 }
 
 /// What leaves inline bodies out.

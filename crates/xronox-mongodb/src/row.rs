@@ -28,8 +28,8 @@
 //! | `q` | document | for whoever applies a row that was committed without a transaction: the request it answers |
 //! | `f` | array | committed without a transaction, what no other document has: the attempt and the [`Start`](crate::fence::Start) |
 //!
-//! A document with a negative `_id` is no row: it is a [fence](crate::fence), and
-//! has `i` and `f`.
+//! A document without `n` is no row: it is a [fence or a trace](crate::fence). Its
+//! `i` is no record's, `f` is as in a row, and so is `a` in a trace.
 
 use mongodb::bson::{
     Binary, DateTime, RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf,
@@ -132,6 +132,14 @@ fn item_ref(id: &RecordId) -> RawBsonRef<'_> {
     match id.as_ref() {
         RecordIdRef::Text(text) => RawBsonRef::String(text),
         RecordIdRef::Object(bytes) => RawBsonRef::ObjectId(ObjectId::from_bytes(*bytes)),
+    }
+}
+
+/// The attempt that a row, or what stands for one, is of.
+pub(crate) fn attempt_of(document: &RawDocument) -> Result<Option<Attempt>, StoreError> {
+    match document.get("a").map_err(|_| damaged("a"))? {
+        Some(value) => Ok(Some(Attempt::from_bytes(array(value, "a")?))),
+        None => Ok(None),
     }
 }
 

@@ -156,7 +156,7 @@ async fn look_for(
     let (Some((first, _)), Some((last, _))) = (traces.first(), traces.last()) else {
         return Ok(Fate::Lost);
     };
-    let query = Query::of(doc! { "_id": { "$gte": int(*first), "$lte": int(*last) } }).at_most(1);
+    let query = Query::at(doc! { "$gte": int(*first), "$lte": int(*last) }).at_most(1);
     let found = core.rows(&mut session, name, &query).await?;
     let Some(stored) = found.first() else {
         return Ok(Fate::Untold);

@@ -514,6 +514,16 @@ async fn a_long_history_is_removed_unread() {
             let operation = seen.deserialize_current().unwrap();
             match operation.get_str("op").unwrap() {
                 "remove" => removals.push(operation.get_i32("ndeleted").unwrap()),
+                // Without transactions a trace of each stays.
+                "update"
+                    if operation
+                        .get_document("command")
+                        .unwrap()
+                        .get_array("u")
+                        .is_ok() =>
+                {
+                    removals.push(operation.get_i32("nModified").unwrap());
+                }
                 "query" | "getmore" => read += operation.get_i32("nreturned").unwrap(),
                 _ => {}
             }

@@ -12,11 +12,11 @@ use xronox_model::{
 use xronox_mongodb::{ConnectionOptions, MongoCatalog};
 use xronox_store::{
     Access, Append, Batch, Bodies, Catalog, Find, Found, NewBody, Outcome, Purge, Refusal,
-    StoreError,
+    StoreError, Which,
 };
 
 use crate::{
-    check, commit, commit_at, create, name,
+    FAIL_POINT, check, commit, commit_at, create, id, name,
     server::{Database, replica_set, standalone},
     update,
 };
@@ -335,4 +335,137 @@ async fn a_change_of_indexes_that_was_only_begun_stops_nobody() {
     let committed = commit_at(&catalog, epoch, vec![create("b")]).await;
     assert_eq!(committed.unwrap()[0].cv, 1);
     assert_eq!(check(&catalog).await, 2);
+}
+
+fn kept_alone(record: &str, n: usize) -> Append {
+    Append {
+        newest_only: true,
+        ..update(record, n)
+    }
+}
+
+async fn purged(catalog: &MongoCatalog, record: &str) -> u64 {
+    let purge = Purge {
+        id: record.parse().unwrap(),
+        expect_ov: None,
+        attempt: Attempt::from_bytes([7; 12]),
+        actor: None,
+        on_behalf_of: None,
+        reason: None,
+        group: None,
+    };
+    let batch = Batch {
+        epoch: 0,
+        mutations: vec![purge.into()],
+    };
+    let outcomes = catalog.commit(&[(name(), batch)]).await.unwrap();
+    let [[Outcome::Committed(commit)]] =
+        &outcomes.iter().map(Vec::as_slice).collect::<Vec<_>>()[..]
+    else {
+        panic!("{outcomes:?}");
+    };
+    commit.cv
+}
+
+/// The places of all rows, in order, and nothing that disagrees.
+async fn places(catalog: &MongoCatalog) -> Vec<u64> {
+    let rows = catalog.rows(&name(), 0, 1000, Bodies::Omit).await.unwrap();
+    assert_eq!(catalog.check(&name()).await.unwrap(), Vec::<String>::new());
+    let size = catalog.size(&name()).await.unwrap();
+    assert_eq!(size.versions, rows.len() as u64);
+    rows.iter().map(|row| row.cv).collect()
+}
+
+/// The place of a row that was removed meanwhile is nobody else's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_row_comes_to_the_place_of_one_that_was_removed() {
+    let replace = async |catalog: MongoCatalog, _| {
+        for n in 2..5 {
+            commit(&catalog, vec![kept_alone("warm", n)]).await.unwrap();
+        }
+    };
+    let remove = async |catalog: MongoCatalog, _| {
+        commit(&catalog, vec![create("a"), create("b"), update("a", 1)])
+            .await
+            .unwrap();
+        assert_eq!(purged(&catalog, "a").await, 5);
+    };
+    for (there, replaces) in [(vec![0, 1, 4, 5], true), (vec![0, 1, 3, 5, 6], false)] {
+        let database = Database::on(standalone());
+        let stepped = Stepped::open(&database).await;
+        let catalog = &stepped.catalog;
+        commit(catalog, vec![create("warm")]).await.unwrap();
+        commit(catalog, vec![kept_alone("warm", 1)]).await.unwrap();
+        if replaces {
+            stepped.before("insert", 1, &database, replace);
+        } else {
+            stepped.before("insert", 1, &database, remove);
+        }
+        let late = commit(catalog, vec![create("late")]).await.unwrap();
+        assert!(stepped.stepped());
+        assert_eq!(late[0].cv, there.last().copied().unwrap());
+        assert_eq!(places(catalog).await, there);
+        // As of what was removed it is not known any more, and all else is.
+        let (name, warm) = (name(), id("warm"));
+        let cut = catalog.version(&name, &warm, Which::AsOf(0), Bodies::Omit);
+        assert_eq!(cut.await.unwrap().unwrap().cv, 0);
+    }
+}
+
+/// Nor does a row come twice that was removed before its writer knew of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_that_was_removed_is_known_to_its_writer() {
+    let _alone = FAIL_POINT.lock().await;
+    let mut database = Database::on(standalone());
+    database.name_app(&database.name.clone());
+    let stepped = Stepped::open(&database).await;
+    let catalog = &stepped.catalog;
+    commit(catalog, vec![create("warm")]).await.unwrap();
+    let admin = mongodb::Client::with_uri_str(&database.uri).await.unwrap();
+    // The row is there, and its writer is not told.
+    let failing = doc! {
+        "configureFailPoint": "failCommand",
+        "mode": { "times": 1 },
+        "data": {
+            "failCommands": ["insert"],
+            "appName": &database.name,
+            "writeConcernError": { "code": 64, "errmsg": "late" },
+        },
+    };
+    admin.database("admin").run_command(failing).await.unwrap();
+    stepped.before("insert", 2, &database, async |catalog, _| {
+        assert_eq!(purged(&catalog, "a").await, 2);
+    });
+    let committed = commit(catalog, vec![create("a")]).await;
+    assert!(stepped.stepped(), "{committed:?}");
+    assert_eq!(committed.unwrap()[0].cv, 1);
+    assert_eq!(places(catalog).await, [0, 2]);
+    let (name, a) = (name(), id("a"));
+    let gone = catalog.head(&name, &a, Bodies::Omit);
+    assert_eq!(gone.await.unwrap().unwrap().cv, 2);
+}
+
+/// What follows from a row is applied late, by its writer, to what is left of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_removed_is_not_changed_any_more() {
+    // Behind the insertion: where it is looked what the rows take the place of,
+    // and where that is written.
+    for (command, count) in [("find", 2), ("update", 2)] {
+        let database = Database::on(standalone());
+        let stepped = Stepped::open(&database).await;
+        let catalog = &stepped.catalog;
+        commit(catalog, vec![create("a"), update("a", 1)])
+            .await
+            .unwrap();
+        commit(catalog, vec![kept_alone("a", 2)]).await.unwrap();
+        let remove = async |catalog: MongoCatalog, _| {
+            assert_eq!(purged(&catalog, "a").await, 4);
+            commit(&catalog, vec![create("b")]).await.unwrap();
+        };
+        stepped.before(command, count, &database, remove);
+        let updated = commit(catalog, vec![kept_alone("a", 3)]).await;
+        assert!(stepped.stepped(), "{command} {updated:?}");
+        assert_eq!(updated.unwrap()[0].cv, 3);
+        assert_eq!(places(catalog).await, [4, 5]);
+    }
 }
