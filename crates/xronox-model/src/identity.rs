@@ -5,13 +5,39 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::Invalid;
+use crate::{
+    Invalid,
+    json::{canonical, normalize},
+};
 
 /// Who made a change: a type, an identifier of that type, and what may be
 /// known besides.
 ///
-/// Text form `type:identifier (name)`; a backslash escapes `:` in the type,
-/// `(` in the identifier, `)` in the name, and itself. Metadata has no text form.
+/// ```
+/// use serde_json::json;
+/// use xronox_model::Identity;
+///
+/// let ann = Identity::user("42")?.named("Ann (sales)")?;
+/// let agent = Identity::agent("research-v2")?.described(json!({ "model": "m-7" }))?;
+/// let scanner = Identity::new("scanner", "gate 3")?;
+///
+/// assert_eq!(ann.to_string(), r"user:42 (Ann (sales\))");
+/// assert_eq!(ann.to_string().parse::<Identity>()?, ann);
+/// assert_eq!(agent.to_string(), "agent:research-v2");
+/// assert_eq!(scanner.kind, "scanner");
+/// # Ok::<(), xronox_model::Invalid>(())
+/// ```
+///
+/// # Text form
+///
+/// `type:identifier (name)`, the name only where there is one. A backslash
+/// stands before each `:` in the type, `(` in the identifier, `)` in the name,
+/// and backslash; everything else stands for itself. So every legal identity
+/// is read back from its text, but for the metadata, which has no text form.
+///
+/// # JSON form
+///
+/// `{ type, identifier, name?, metadata? }`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Identity {
@@ -23,15 +49,46 @@ pub struct Identity {
     /// For people to read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Anything else worth keeping.
+    /// Anything else worth keeping: up to 4,096 bytes as JSON, kept with each
+    /// version that it makes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Map<String, Value>>,
 }
 
 const MAX_PART_BYTES: usize = 256;
+const MAX_METADATA_BYTES: usize = 4096;
+
+macro_rules! standard_types {
+    ($($kind:ident: $what:literal),* $(,)?) => {
+        impl Identity {
+            $(
+                #[doc = $what]
+                ///
+                /// # Errors
+                ///
+                /// As [`new`](Self::new).
+                pub fn $kind(identifier: impl Into<String>) -> Result<Self, Invalid> {
+                    Self::new(stringify!($kind), identifier)
+                }
+            )*
+        }
+    };
+}
+
+standard_types! {
+    user: "A person.",
+    agent: "An agent that acts by itself.",
+    system: "A part of the system itself.",
+    api: "A client of an interface that is open to others.",
+    service: "A service among others.",
+    job: "A piece of work in the background.",
+    cron: "A task that runs at its times.",
+    webhook: "A call from another system.",
+}
 
 impl Identity {
-    /// An identity of `kind`.
+    /// An identity of `kind`: one of the standard types, which have a
+    /// constructor each, or a type of your own.
     ///
     /// # Errors
     ///
@@ -45,6 +102,49 @@ impl Identity {
         };
         identity.check()?;
         Ok(identity)
+    }
+
+    /// The same one, with a name for people to read.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`] if the name is empty, over 256 bytes or holds control
+    /// characters.
+    pub fn named(mut self, name: impl Into<String>) -> Result<Self, Invalid> {
+        self.name = Some(name.into());
+        self.check()?;
+        Ok(self)
+    }
+
+    /// The same one, with this metadata: a JSON object.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`] if it is no object, has more than 4,096 bytes as JSON, or
+    /// could not be kept exactly (see [`json`](crate::json)).
+    pub fn described(mut self, metadata: Value) -> Result<Self, Invalid> {
+        self.metadata = Some(normal_metadata(metadata)?);
+        Ok(self)
+    }
+
+    /// The identity as it is kept: checked, its metadata in
+    /// [normal form](crate::json).
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`] naming the part that is wrong.
+    pub fn normalized(mut self) -> Result<Self, Invalid> {
+        if let Some(metadata) = self.metadata.take() {
+            self.metadata = Some(normal_metadata(Value::Object(metadata))?);
+        }
+        self.check()?;
+        Ok(self)
+    }
+
+    /// Whether both are the same actor, whatever is known of them besides:
+    /// type and identifier decide.
+    pub fn is_same(&self, other: &Self) -> bool {
+        (&self.kind, &self.identifier) == (&other.kind, &other.identifier)
     }
 
     /// What an actor given as plain text means: `type:identifier` (with an
@@ -64,7 +164,7 @@ impl Identity {
         Self::new("user", actor).map(Some)
     }
 
-    /// Checks every part.
+    /// Checks type, identifier and name.
     ///
     /// # Errors
     ///
@@ -91,6 +191,23 @@ impl Identity {
             .as_deref()
             .map_or(Ok(()), |name| part("actor.name", name))
     }
+}
+
+fn normal_metadata(metadata: Value) -> Result<Map<String, Value>, Invalid> {
+    if !metadata.is_object() {
+        return Err(Invalid::at("actor.metadata", "not a JSON object"));
+    }
+    let within = |e: Invalid| Invalid::at(format!("actor.metadata.{}", e.path()), e.message());
+    let normal = normalize(metadata).map_err(within)?;
+    let size = canonical(&normal).len();
+    let Value::Object(members) = normal else {
+        return Err(Invalid::at("actor.metadata", "a date is no JSON object"));
+    };
+    if size > MAX_METADATA_BYTES {
+        let why = format!("has at most {MAX_METADATA_BYTES} bytes as JSON");
+        return Err(Invalid::at("actor.metadata", why));
+    }
+    Ok(members)
 }
 
 fn escape(text: &str, special: char, out: &mut String) {
@@ -166,8 +283,10 @@ impl FromStr for Identity {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
 
     #[test]
     fn actors_are_read_as_documented() {
@@ -180,11 +299,92 @@ mod tests {
         assert_eq!(named.name.as_deref(), Some("John Doe"));
     }
 
+    #[test]
+    fn every_standard_type_has_a_constructor() {
+        let made = [
+            Identity::user("x"),
+            Identity::agent("x"),
+            Identity::system("x"),
+            Identity::api("x"),
+            Identity::service("x"),
+            Identity::job("x"),
+            Identity::cron("x"),
+            Identity::webhook("x"),
+        ];
+        let texts = made.map(|identity| identity.unwrap().to_string());
+        let types = "user agent system api service job cron webhook";
+        let expected = types.split(' ').map(|kind| format!("{kind}:x"));
+        assert_eq!(texts.to_vec(), expected.collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn bad_parts_are_refused_by_name() {
+        let part = |made: Result<Identity, Invalid>| made.unwrap_err().path().to_owned();
+        let ann = || Identity::user("ann").unwrap();
+        let long = "x".repeat(MAX_PART_BYTES + 1);
+        for bad in ["", "a\nb", "\0", &long] {
+            assert_eq!(part(Identity::user(bad)), "actor.identifier");
+            assert_eq!(part(Identity::new(bad, "x")), "actor.type");
+            assert_eq!(part(ann().named(bad)), "actor.name");
+        }
+        let metadata = |value: Value| part(ann().described(value));
+        assert_eq!(metadata(json!([])), "actor.metadata");
+        assert_eq!(metadata(json!({ "x": "y".repeat(4096) })), "actor.metadata");
+        assert_eq!(
+            metadata(json!({ "a": { "\0": 1 } })),
+            "actor.metadata.a.\\0"
+        );
+        // Not by `json!`, which would copy the inner value at each depth.
+        let around = |inner| Value::Object([("a".to_owned(), inner)].into_iter().collect());
+        let deep = (0..10_000).fold(json!({}), |inner, _| around(inner));
+        assert!(metadata(deep).starts_with("actor.metadata.a.a"));
+    }
+
+    #[test]
+    fn metadata_is_kept_in_normal_form() {
+        let given = json!({ "version": 2.0, "__proto__": { "constructor": 1 } });
+        let Value::Object(raw) = given.clone() else {
+            unreachable!()
+        };
+        let mut identity = Identity::user("ann").unwrap();
+        identity.metadata = Some(raw);
+        let normal = identity.normalized().unwrap();
+        let described = Identity::user("ann").unwrap().described(given).unwrap();
+        assert_eq!(normal, described);
+        let text = serde_json::to_string(&normal.metadata).unwrap();
+        assert_eq!(text, r#"{"__proto__":{"constructor":1},"version":2}"#);
+    }
+
+    /// Legal parts, many of them of nothing but what is escaped.
+    fn part() -> impl Strategy<Value = String> {
+        prop_oneof![
+            "[\\\\:() a]{1,8}",
+            "\\PC{1,12}",
+            Just("\\".repeat(MAX_PART_BYTES)),
+            Just("(".repeat(MAX_PART_BYTES)),
+        ]
+    }
+
     proptest! {
         #[test]
-        fn text_round_trips(kind in "\\PC{1,8}", identifier in "\\PC{1,12}", name in proptest::option::of("\\PC{1,8}")) {
+        fn text_round_trips(kind in part(), identifier in part(), name in proptest::option::of(part())) {
             let identity = Identity { kind, identifier, name, metadata: None };
-            prop_assert_eq!(identity.to_string().parse::<Identity>().unwrap(), identity);
+            identity.check().unwrap();
+            let text = identity.to_string();
+            prop_assert_eq!(&text.parse::<Identity>().unwrap(), &identity);
+            prop_assert_eq!(Identity::from_actor(&text).unwrap(), Some(identity.clone()));
+            let json = serde_json::to_string(&identity).unwrap();
+            prop_assert_eq!(serde_json::from_str::<Identity>(&json).unwrap(), identity);
+        }
+
+        /// Whatever is read is written as something that reads the same.
+        #[test]
+        fn any_text_is_an_actor_or_refused(text in "[\\\\:() ab\n]{0,12}") {
+            if let Ok(Some(identity)) = Identity::from_actor(&text) {
+                identity.check().unwrap();
+                let again = Identity::from_actor(&identity.to_string()).unwrap();
+                prop_assert_eq!(again, Some(identity));
+            }
         }
     }
 }

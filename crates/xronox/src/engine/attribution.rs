@@ -16,7 +16,30 @@ pub(crate) struct Attribution {
 }
 
 /// Something that names an actor: text (see
-/// [`Identity::from_actor`]) or an [`Identity`].
+/// [`Identity::from_actor`]) or an [`Identity`]; as an [`Option`], `None` is
+/// nobody.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), xronox::Error> {
+/// use serde_json::json;
+/// use xronox::{Config, Identity, Xronox};
+///
+/// let orders = Xronox::open(Config::memory()).await?.collection("orders")?;
+/// let bot = Identity::agent("buyer-v2")?.named("Buyer")?;
+/// let made = orders
+///     .create(json!({ "total": 10 }))
+///     .actor(&bot)
+///     .on_behalf_of("user:42 (Ann)")
+///     .await?;
+///
+/// let history = orders.history(&made.id).await?;
+/// assert_eq!(history[0].actor.as_ref(), Some(&bot));
+/// let found = orders.query(json!({ "_system.creator.identifier": "buyer-v2" })).await?;
+/// assert_eq!(found.items.len(), 1);
+/// # Ok(())
+/// # }
+/// ```
 pub trait IntoActor {
     /// The identity; `None` for nobody.
     ///
@@ -39,10 +62,21 @@ impl IntoActor for String {
     }
 }
 
+impl IntoActor for &String {
+    fn into_actor(self) -> Result<Option<Identity>, Error> {
+        self.as_str().into_actor()
+    }
+}
+
 impl IntoActor for Identity {
     fn into_actor(self) -> Result<Option<Identity>, Error> {
-        self.check()?;
-        Ok(Some(self))
+        Ok(Some(self.normalized()?))
+    }
+}
+
+impl<T: IntoActor> IntoActor for Option<T> {
+    fn into_actor(self) -> Result<Option<Identity>, Error> {
+        self.map_or(Ok(None), IntoActor::into_actor)
     }
 }
 
