@@ -14,6 +14,7 @@ mod identity;
 mod index;
 pub mod json;
 mod key;
+mod lineage;
 mod lookup;
 mod merge;
 mod narrow;
@@ -36,6 +37,7 @@ pub use id::{
 pub use identity::Identity;
 pub use index::{ALWAYS_INDEXED, IndexKeys, IndexSpec, UniqueKey, is_document_field};
 pub use key::{Direction, FieldKeys, MAX_KEY_BYTES, MAX_KEYS_PER_FIELD, OrderedKey, keys_at};
+pub use lineage::{Lineage, Origin};
 pub use lookup::{Composed, Lookup, alias_of, values_at};
 pub use merge::{enrich, merge_tiers};
 pub use narrow::{Constraint, KeyRange, MAX_RANGES, Narrow, Rank};
@@ -46,6 +48,6 @@ pub use projection::{
 };
 pub use sha256::Sha256;
 pub use storage::{MAX_ENCODED_NAME, database_prefix, encode_name, item_key};
-pub use system::{Imported, Lineage, SystemChange, SystemFields};
+pub use system::{Imported, SystemChange, SystemFields};
 pub use time::Timestamp;
 pub use version::{Body, BucketRole, Encoding, Location, Op, VersionRow};

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::{CollectionName, Identity, Op, Timestamp, version::VersionRow};
+use crate::{Identity, Lineage, Op, Timestamp, version::VersionRow};
 
 /// The part of `_system` that a version hands on to the next one.
 ///
@@ -32,31 +32,6 @@ pub struct SystemFields {
     /// The times that another system gave the record before it was imported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub imported: Option<Imported>,
-}
-
-/// Where a record came from: its parent and the root of its line.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Lineage {
-    /// The id of the record it was made from.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub parent_id: Option<String>,
-    /// The collection of that record.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub parent_collection: Option<String>,
-    /// The id of the first record of the line, maybe in another system.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub origin_id: Option<String>,
-    /// Its collection, `system:collection` where another system keeps it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub origin_collection: Option<String>,
-}
-
-impl Lineage {
-    /// Whether nothing is known.
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
 }
 
 /// The times another system kept of a record that was imported.
@@ -169,30 +144,5 @@ impl VersionRow {
             put("imported", json!(imported));
         }
         Value::Object(out)
-    }
-}
-
-impl Lineage {
-    /// The lineage of a record made from `parent`, whose own lineage is
-    /// `parents`: the origin is the parent's origin, or the parent itself.
-    pub fn child_of(
-        parent_id: &str,
-        parent_collection: &CollectionName,
-        parents: &Lineage,
-    ) -> Self {
-        let origin_id = parents
-            .origin_id
-            .clone()
-            .unwrap_or_else(|| parent_id.to_owned());
-        let origin_collection = parents
-            .origin_collection
-            .clone()
-            .unwrap_or_else(|| parent_collection.to_string());
-        Self {
-            parent_id: Some(parent_id.to_owned()),
-            parent_collection: Some(parent_collection.to_string()),
-            origin_id: Some(origin_id),
-            origin_collection: Some(origin_collection),
-        }
     }
 }

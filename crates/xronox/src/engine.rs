@@ -1,5 +1,6 @@
 //! The engine: everything between a handle and its storage.
 
+pub(crate) mod across;
 pub(crate) mod attribution;
 pub(crate) mod blame;
 pub(crate) mod committer;
@@ -11,6 +12,7 @@ pub(crate) mod gc;
 pub(crate) mod history;
 pub(crate) mod import;
 pub(crate) mod indexes;
+pub(crate) mod lineage;
 pub(crate) mod prepare;
 pub(crate) mod progress;
 pub(crate) mod query;

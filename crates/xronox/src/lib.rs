@@ -257,6 +257,7 @@ pub use config::{
 };
 pub use database::Database;
 pub use engine::{
+    across::{Located, LocatedPage},
     attribution::IntoActor,
     blame::Blame,
     copy::{Copy, CopyReport},
@@ -266,6 +267,7 @@ pub use engine::{
     history::{Changes, History, Version},
     import::{CreateMany, Import, ImportReport, Importer},
     indexes::{EnsureIndex, IndexInfo},
+    lineage::{Ancestor, Ancestry, AncestryEnd, Children, Descendant, Descendants},
     progress::Progress,
     query::{Count, Counted, Cursor, IntoCursor, Page, Query, Records},
     read::Get,
@@ -287,7 +289,7 @@ pub use tenancy::{
 };
 pub use tiers::{Layers, ReadTiers, TierName};
 pub use xronox_model::{
-    Attempt, BucketRole, CollectionName, Direction, Identity, Include, Op, PatchOp, Path,
+    Attempt, BucketRole, CollectionName, Direction, Identity, Include, Op, Origin, PatchOp, Path,
     Projection, RecordId, Sha256, Timestamp, json,
 };
 pub use xronox_store::{

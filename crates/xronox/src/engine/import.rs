@@ -21,6 +21,7 @@ use crate::{
         attribution::{Attribution, attributed},
         committer::{MAX_BATCH_BYTES, Pending},
         draft::{Draft, contended, refused},
+        lineage::descending,
         prepare::{Canonical, canonical},
         scope::Scope,
     },
@@ -49,6 +50,7 @@ pub struct CreateMany<'a> {
     collection: &'a Collection,
     documents: Vec<Result<Value, Error>>,
     pub(crate) attribution: Attribution,
+    pub(crate) lineage: Lineage,
     pub(crate) broken: Option<Error>,
 }
 
@@ -104,6 +106,7 @@ impl ImportReport {
 
 attributed!(CreateMany);
 attributed!(Import);
+descending!(CreateMany);
 
 impl Collection {
     /// Creates a record for each document, under new ids.
@@ -128,6 +131,7 @@ impl Collection {
                 .map(IntoDocument::into_document)
                 .collect(),
             attribution: Attribution::default(),
+            lineage: Lineage::default(),
             broken: None,
         }
     }
@@ -221,6 +225,8 @@ struct Item {
     position: u64,
     id: Option<RecordId>,
     document: Canonical,
+    /// Of the record, if it is new.
+    lineage: Lineage,
     imported: Option<Imported>,
 }
 
@@ -370,6 +376,7 @@ impl Importer<'_> {
             position,
             id,
             document: canonical(document, self.shared().rules.max_bytes)?,
+            lineage: Lineage::default(),
             imported,
         })
     }
@@ -674,7 +681,7 @@ impl Shared {
             attribution,
             change: SystemChange {
                 function_ids: Vec::new(),
-                lineage: Lineage::default(),
+                lineage: item.lineage.clone(),
                 imported: item.imported.clone(),
             },
             idempotency: None,
@@ -702,6 +709,10 @@ impl<'a> IntoFuture for CreateMany<'a> {
                 return Err(error.during(&doing));
             }
             self.attribution.check()?;
+            let lineage = &shared
+                .lineage(scope, self.lineage)
+                .await
+                .map_err(|e| e.during(&doing))?;
             let mut results = Vec::with_capacity(self.documents.len());
             let mut waiting: VecDeque<(Vec<Placed>, Pending)> = VecDeque::new();
             let most = CHUNK.min(shared.committer().batch_rows());
@@ -741,7 +752,9 @@ impl<'a> IntoFuture for CreateMany<'a> {
                     some.push(document);
                 }
                 let mut prepared = stream::iter(some)
-                    .map(|document| shared.prepare_new(scope, document, attribution, indexes))
+                    .map(|document| {
+                        shared.prepare_new(scope, document, attribution, lineage, indexes)
+                    })
                     .buffered(AHEAD);
                 while let Some(prepared) = prepared.next().await {
                     let at = results.len();
@@ -781,12 +794,14 @@ impl Shared {
         scope: &Scope,
         document: Result<Canonical, Error>,
         attribution: &Attribution,
+        lineage: &Lineage,
         indexes: &Indexes,
     ) -> Result<(Item, RecordId, Mutation, Option<Instant>), Error> {
         let item = Item {
             position: 0,
             id: None,
             document: document?,
+            lineage: lineage.clone(),
             imported: None,
         };
         let id = self.database.new_id();

@@ -5,7 +5,7 @@ use std::future::IntoFuture;
 use futures::future::BoxFuture;
 use serde_json::{Map, Value, json};
 use xronox_model::{Attempt, Invalid, Lineage, Op, RecordId, Sha256, SystemChange};
-use xronox_store::{Bodies, Expect, IdempotencyKey, NewBody, Presence};
+use xronox_store::{Expect, IdempotencyKey, NewBody, Presence};
 
 use crate::{
     Collection, Error, ErrorKind, IntoDocument, IntoId, Written,
@@ -13,6 +13,7 @@ use crate::{
     engine::{
         attribution::{Attribution, attributed},
         draft::{Draft, brief},
+        lineage::descending,
         prepare::canonical,
         read::not_found,
         scope::Scope,
@@ -28,7 +29,7 @@ pub struct Create<'a> {
     id: Option<Result<RecordId, Error>>,
     document: Result<Value, Error>,
     pub(crate) attribution: Attribution,
-    lineage: Lineage,
+    pub(crate) lineage: Lineage,
     idempotency: Option<String>,
     pub(crate) broken: Option<Error>,
 }
@@ -73,6 +74,7 @@ pub struct Delete<'a> {
 attributed!(Create);
 attributed!(Change);
 attributed!(Delete);
+descending!(Create);
 
 impl Collection {
     /// Creates a record under a new id.
@@ -211,32 +213,6 @@ impl Collection {
 }
 
 impl Create<'_> {
-    /// The record it is made from: kept as `_system.parentId` and
-    /// `parentCollection`, with the parent's origin, or the parent itself, as
-    /// the origin.
-    pub fn parent(mut self, id: impl Into<String>, collection: impl Into<String>) -> Self {
-        self.lineage.parent_id = Some(id.into());
-        self.lineage.parent_collection = Some(collection.into());
-        self
-    }
-
-    /// Where it first came from, maybe in another system: kept as
-    /// `_system.originId` and `originCollection` (`system:collection`).
-    pub fn origin(
-        mut self,
-        id: impl Into<String>,
-        collection: impl AsRef<str>,
-        system: Option<&str>,
-    ) -> Self {
-        let collection = collection.as_ref();
-        self.lineage.origin_id = Some(id.into());
-        self.lineage.origin_collection = Some(match system {
-            Some(system) => format!("{system}:{collection}"),
-            None => collection.to_owned(),
-        });
-        self
-    }
-
     /// Makes repeating this request safe: for `idempotency.keepHours` (24 by
     /// default) the same key gives the same outcome and writes nothing. Using
     /// it for another document is [`Invalid`](ErrorKind::Invalid).
@@ -465,29 +441,6 @@ impl<'a> IntoFuture for Delete<'a> {
 }
 
 impl Shared {
-    /// Completes a lineage: a parent of this store hands on its origin.
-    async fn lineage(&self, scope: &Scope, mut given: Lineage) -> Result<Lineage, Error> {
-        let (Some(parent), Some(collection)) = (&given.parent_id, &given.parent_collection) else {
-            return Ok(given);
-        };
-        if given.origin_id.is_some() {
-            return Ok(given);
-        }
-        let name: xronox_model::CollectionName = collection.parse()?;
-        let id: RecordId = parent.parse()?;
-        let catalog = &self.database.catalog;
-        let hidden =
-            !scope.is_everything() && !self.database.shared(&name).is_in(scope, &id).await?;
-        let row = if hidden {
-            None
-        } else {
-            catalog.head(&name, &id, Bodies::Omit).await?
-        };
-        let parents = row.map(|row| row.system.lineage).unwrap_or_default();
-        given = Lineage::child_of(parent, &name, &parents);
-        Ok(given)
-    }
-
     pub(crate) fn idempotency(
         &self,
         scope: &Scope,

@@ -6,3 +6,12 @@
 mod support;
 
 mod actors;
+mod lineage;
+
+use xronox::Located;
+
+/// The names of records, as they stand.
+fn names(found: &[Located]) -> Vec<String> {
+    let name = |at: &Located| format!("{}/{}", at.collection, at.record.id());
+    found.iter().map(name).collect()
+}

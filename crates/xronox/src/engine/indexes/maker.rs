@@ -64,6 +64,8 @@ impl Maker {
             return Ok(());
         }
         let maker = self.clone();
+        // Kept as long, so that whoever asks meanwhile knows of it.
+        let shared = self.database.shared(&self.name);
         tokio::spawn(async move {
             let made = maker.make(&begun, &mut Listener::default()).await;
             if let Err(error) = made.or_else(|error| maker.give_up(&begun, error)) {
@@ -74,6 +76,7 @@ impl Maker {
                 .under_way
                 .lock()
                 .retain(|field| !begun.contains(field));
+            drop(shared);
         });
         Ok(())
     }
