@@ -182,6 +182,40 @@
 //! # }
 //! ```
 //!
+//! # Who made it, and from what
+//!
+//! An actor is text or an [`Identity`]; a record may name the one that it is
+//! made from, in whatever collection. Both are asked of all collections at once.
+//!
+//! ```
+//! # use serde_json::json;
+//! use xronox::Identity;
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), xronox::Error> {
+//! # let xronox = xronox::Xronox::open(xronox::Config::memory()).await?;
+//! let (mails, orders) = (xronox.collection("mails")?, xronox.collection("orders")?);
+//! let reader = Identity::agent("reader-v2")?.named("Mail reader")?;
+//! let mail = mails
+//!     .create(json!({ "text": "two of them, please" }))
+//!     .origin("msg-7", "inbox", Some("gmail"))
+//!     .await?;
+//! let order = orders
+//!     .create(json!({ "count": 2 }))
+//!     .parent(&mail.id, "mails")
+//!     .actor(&reader)
+//!     .on_behalf_of("user:42 (Ann)")
+//!     .await?;
+//!
+//! let made = xronox.home()?.who(&reader).await?;
+//! assert_eq!(made.items[0].record.id(), &order.id);
+//! let line = orders.lineage(&order.id).await?;
+//! assert_eq!(line.ancestors[0].id, mail.id);
+//! assert_eq!(line.origin.unwrap().id, "msg-7");
+//! assert_eq!(mails.children(&mail.id).await?.items.len(), 1);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Putting it back
 //!
 //! Nothing is rolled back: a restore is a new version.
@@ -275,7 +309,9 @@ pub use engine::{
     relocate::{MoveVersions, MoveVersionsReport},
     restore::{Listed, RestoreCollection, RestoreJob, RestoreObject, RestoreReport},
     size::Size,
+    trail::{Trace, Trail, TrailPage},
     verify::{Damage, Rule, Verify, VerifyReport},
+    who::Who,
     write::{Change, Create, Delete},
     written::Written,
 };

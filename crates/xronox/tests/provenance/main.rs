@@ -7,6 +7,9 @@ mod support;
 
 mod actors;
 mod lineage;
+mod random;
+mod trail;
+mod who;
 
 use xronox::Located;
 
