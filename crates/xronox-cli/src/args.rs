@@ -133,6 +133,10 @@ pub(crate) enum Command {
     Diff(Diff),
     /// Show which version last set each part of a record
     Blame(Blame),
+    /// List what somebody created or changed last, in every collection
+    Who(Who),
+    /// Show what a record was made from, or what came of it
+    Lineage(Lineage),
     /// Bring back an earlier version of a record, or of a whole collection
     Restore(Restore),
     /// Delete a record; its history stays
@@ -298,6 +302,14 @@ pub(crate) struct Put {
     /// Only if the record's newest version is this one
     #[arg(long, value_name = "N", requires = "id")]
     pub(crate) expected_ov: Option<u64>,
+    /// The record that a new one is made from, such as scans/7; one that is
+    /// there keeps its own
+    #[arg(long, value_name = "COLLECTION/ID", value_parser = located)]
+    pub(crate) parent: Option<(String, String)>,
+    /// Where a new one first came from, such as `stripe:customers/cus_1`; without
+    /// it, from where the parent did
+    #[arg(long, value_name = "[SYSTEM:]COLLECTION/ID", value_parser = located)]
+    pub(crate) origin: Option<(String, String)>,
     #[command(flatten)]
     pub(crate) attribution: Attribution,
 }
@@ -325,6 +337,44 @@ pub(crate) struct Enrich {
     pub(crate) expected_ov: Option<u64>,
     #[command(flatten)]
     pub(crate) attribution: Attribution,
+}
+
+fn located(text: &str) -> Result<(String, String), String> {
+    let (collection, id) = text
+        .split_once('/')
+        .ok_or("not of the form COLLECTION/ID")?;
+    Ok((collection.to_owned(), id.to_owned()))
+}
+
+/// Lists the records that an identity created, and those whose newest version
+/// it made, deleted ones included. What it changed before, and what was done
+/// on its behalf, takes --versions.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Who {
+    /// Who: `type:identifier`, or any other text for a user
+    pub(crate) identity: String,
+    /// Only in these collections
+    #[arg(value_name = "COLLECTION")]
+    pub(crate) collections: Vec<String>,
+    /// List every version that it made, or that was made on its behalf; this
+    /// reads the whole history
+    #[arg(long)]
+    pub(crate) versions: bool,
+    /// With the document of each version
+    #[arg(long, requires = "versions")]
+    pub(crate) documents: bool,
+    /// At most so many [default: all]
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<u64>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Lineage {
+    pub(crate) collection: String,
+    pub(crate) id: String,
+    /// List what came of it, in every collection, the nearest first
+    #[arg(long)]
+    pub(crate) descendants: bool,
 }
 
 #[derive(Debug, clap::Args)]

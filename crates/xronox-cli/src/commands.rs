@@ -16,6 +16,7 @@ mod get;
 mod import;
 mod index;
 mod init;
+mod lineage;
 mod log;
 mod move_versions;
 mod put;
@@ -23,6 +24,7 @@ mod restore;
 mod stats;
 mod tenants;
 mod verify;
+mod who;
 
 use futures::{FutureExt, future::BoxFuture};
 use serde_json::Value;
@@ -59,6 +61,8 @@ pub(crate) fn run(command: Command, cx: &mut Context) -> BoxFuture<'_, Result<Ex
                 Command::Log(args) => log::run(args, cx).await,
                 Command::Diff(args) => diff::run(args, cx).await,
                 Command::Blame(args) => blame::run(args, cx).await,
+                Command::Who(args) => who::run(args, cx).await,
+                Command::Lineage(args) => lineage::run(args, cx).await,
                 Command::Delete(args) => delete::run(args, cx).await,
                 Command::Index(args) => index::run(args, cx).await,
                 Command::Changes(args) => changes::run(args, cx).await,

@@ -7,7 +7,7 @@ use std::{
 };
 
 use serde_json::Value;
-use xronox::{Change, Collection, ErrorKind, Op, Settings, Written, json};
+use xronox::{Change, Collection, Create, ErrorKind, Op, Settings, Written, json};
 
 use super::print_written;
 use crate::{
@@ -30,34 +30,39 @@ async fn write(
     args: &Put,
 ) -> Result<Written, xronox::Error> {
     let Attribution { actor, reason } = &args.attribution;
-    let (actor, reason) = (
-        actor.as_deref().unwrap_or(""),
-        reason.as_deref().unwrap_or(""),
-    );
+    let reason = reason.as_deref().unwrap_or("");
     let Some(id) = &args.id else {
-        return collection
-            .create(document)
-            .actor(actor)
-            .reason(reason)
-            .await;
+        return new(collection.create(document), args).await;
     };
     let update = |document: Value| -> Change<'_> {
         collection
             .update(id, document)
             .expected_ov(args.expected_ov)
-            .actor(actor)
+            .actor(actor.as_deref())
             .reason(reason)
     };
     if args.expected_ov.is_some() || is_there(collection, id).await? {
         return update(document).await;
     }
-    let create = collection.create_with_id(id, document.clone());
-    let created = create.actor(actor).reason(reason).await;
+    let created = new(collection.create_with_id(id, document.clone()), args).await;
     match &created {
         // Somebody was faster: now there is something to replace.
         Err(error) if *error.kind() == ErrorKind::AlreadyExists => update(document).await,
         _ => created,
     }
+}
+
+/// A new record, with where it comes from and who makes it.
+fn new<'c>(mut create: Create<'c>, args: &Put) -> Create<'c> {
+    if let Some((collection, id)) = &args.parent {
+        create = create.parent(id, collection);
+    }
+    if let Some((collection, id)) = &args.origin {
+        create = create.origin(id, collection, None);
+    }
+    let Attribution { actor, reason } = &args.attribution;
+    let reason = reason.as_deref().unwrap_or("");
+    create.actor(actor.as_deref()).reason(reason)
 }
 
 /// Whether there is such a record, deleted or not.

@@ -12,6 +12,7 @@ mod import;
 mod index;
 mod interrupt;
 mod past;
+mod provenance;
 mod records;
 mod store;
 mod tenants;
