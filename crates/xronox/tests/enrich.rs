@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::future::IntoFuture;
+
 use serde_json::{Value, json};
 use support::stores;
 use xronox::{Collection, ErrorKind, Op, Settings};
@@ -167,6 +169,31 @@ async fn all_of_many_enrichments_are_kept() {
         let functions = latest.json()["_system"]["functionIds"].clone();
         assert_eq!(functions.as_array().unwrap().len() as u64, writers);
         assert!(things.verify().await.unwrap().clean());
+    }
+}
+
+/// Who has worked on a record is merged like what they found out, up to a bound.
+#[tokio::test]
+async fn functions_alone_are_kept_up_to_a_thousand() {
+    for store in stores(Settings::default()).await {
+        let things = store.xronox.collection("things").unwrap();
+        things.create_with_id("x", json!({})).await.unwrap();
+        let enrich = |names: std::ops::Range<u32>| {
+            let enrich = things.enrich("x", json!([]));
+            names.fold(enrich, |enrich, n| enrich.function(format!("f{n}")))
+        };
+        let at_once = (0..150).map(|n| enrich(n..n + 1).into_future());
+        let written = futures::future::try_join_all(at_once).await.unwrap();
+        assert!(written.iter().all(|written| !written.unchanged));
+        for first in (150..1000).step_by(50) {
+            enrich(first..first + 50).await.unwrap();
+        }
+        let refused = enrich(999..1001).await.unwrap_err();
+        assert_eq!(*refused.kind(), ErrorKind::Invalid);
+        assert!(refused.to_string().contains("functionId"), "{refused}");
+        assert!(enrich(999..1000).await.unwrap().unchanged);
+        let named = functions(&things, "x").await;
+        assert_eq!(named.as_array().unwrap().len(), 1000);
     }
 }
 

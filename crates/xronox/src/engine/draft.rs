@@ -27,6 +27,9 @@ use crate::{
 /// the indexes in between.
 const MAX_TRIES: u32 = 100;
 
+/// How many functions a record may name: each of its versions does.
+const MAX_FUNCTIONS: usize = 1000;
+
 /// A write but for its body.
 pub(crate) struct Draft<'a> {
     pub(crate) id: &'a RecordId,
@@ -259,7 +262,10 @@ impl Shared {
                 let canonical = changed(&expected)?;
                 (expected, canonical)
             };
-            let unchanged = draft.skip_unchanged && canonical.sha256 == expected.sha256;
+            let functions = with_functions(&expected.functions, &draft.change)?;
+            let unchanged = draft.skip_unchanged
+                && canonical.sha256 == expected.sha256
+                && functions == expected.functions;
             let indexes = self.indexes().await?;
             let attempt = Storage::new_attempt();
             let ov = expected.ov + 1;
@@ -283,17 +289,17 @@ impl Shared {
             let pending = committer
                 .submit(indexes.epoch, vec![append], put_at)
                 .await?;
-            // Whether a function is new to the record is not known here.
-            *turn = match (unchanged, draft.change.function_ids.is_empty()) {
-                (true, true) => Some(expected),
-                (true, false) => None,
-                (false, _) => Some(Expected {
+            *turn = Some(if unchanged {
+                expected
+            } else {
+                Expected {
                     ov,
                     attempt,
                     document: canonical.document,
                     sha256: canonical.sha256,
-                }),
-            };
+                    functions,
+                }
+            });
             drop(turn);
             match self.settle(pending, draft.id).await {
                 Ok(Step::Done(written)) => return Ok(written),
@@ -315,10 +321,12 @@ impl Shared {
             return Err(refused(Refusal::Deleted));
         }
         let (ov, attempt) = (row.ov, row.attempt);
+        let functions = row.system.function_ids.clone();
         let record = self.load(row).await?;
         Ok(Expected {
             ov,
             attempt,
+            functions,
             document: record.whole()?,
             sha256: record.sha256().ok_or_else(not_found)?,
         })
@@ -490,6 +498,21 @@ pub(crate) fn refused(refusal: Refusal) -> Error {
         ),
     };
     Error::new(kind, message)
+}
+
+/// The functions that a record names after a change.
+fn with_functions(named: &[String], change: &SystemChange) -> Result<Vec<String>, Error> {
+    let mut functions = named.to_vec();
+    for function in &change.function_ids {
+        if !functions.contains(function) {
+            functions.push(function.clone());
+        }
+    }
+    if functions.len() > MAX_FUNCTIONS.max(named.len()) {
+        let why = format!("a record names at most {MAX_FUNCTIONS} functions");
+        return Err(Invalid::at("functionId", why).into());
+    }
+    Ok(functions)
 }
 
 fn untold(id: RecordId, attempt: Attempt) -> Error {

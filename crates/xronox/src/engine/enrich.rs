@@ -169,7 +169,7 @@ impl Collection {
 impl Enrich<'_> {
     /// What found it out, such as `scorer@v1`: kept in
     /// `_system.functionIds`, each once. May be given several times. 1 to 256
-    /// bytes without control characters.
+    /// bytes without control characters; 64 at once, and 1,000 a record.
     pub fn function(mut self, id: impl Into<String>) -> Self {
         self.functions.push(id.into());
         self

@@ -17,6 +17,8 @@ pub(crate) struct Expected {
     pub(crate) attempt: Attempt,
     pub(crate) document: serde_json::Value,
     pub(crate) sha256: Sha256,
+    /// The functions that it names.
+    pub(crate) functions: Vec<String>,
 }
 
 type Place = Arc<tokio::sync::Mutex<Option<Expected>>>;
