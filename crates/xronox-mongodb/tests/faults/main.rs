@@ -215,6 +215,24 @@ async fn an_unknown_commit_is_looked_for() {
     assert_eq!(check(&faulty.catalog).await, 61);
 }
 
+/// A row that is larger than a document may be is refused before it is sent.
+#[tokio::test]
+async fn a_row_that_does_not_fit_is_refused() {
+    for uri in [replica_set(), standalone()] {
+        let database = Database::on(uri);
+        let catalog = database.open_again().await.catalog().await.unwrap();
+        let large = Append {
+            reason: Some("x".repeat(17 << 20)),
+            ..create("large")
+        };
+        let refused = commit(&catalog, vec![create("small"), large]).await;
+        let refused = refused.unwrap_err();
+        assert!(matches!(refused, StoreError::Refused(_)), "{refused}");
+        commit(&catalog, vec![create("small")]).await.unwrap();
+        assert_eq!(check(&catalog).await, 1);
+    }
+}
+
 /// An error that is no accident comes through, and nothing is written.
 #[tokio::test]
 async fn a_refusal_of_the_server_is_told() {
