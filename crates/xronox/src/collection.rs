@@ -6,6 +6,7 @@ use xronox_model::{CollectionName, IndexSpec};
 use xronox_store::Space;
 
 use crate::{
+    config::Validation,
     engine::{committer::Committer, indexes::IndexState, scope::Scope, turns::Turns},
     error::Doing,
     storage::Storage,
@@ -51,6 +52,8 @@ pub(crate) struct Rules {
     pub(crate) index_on_use: bool,
     /// The indexes that the configuration names.
     pub(crate) declared: Vec<IndexSpec>,
+    /// What documents have to be.
+    pub(crate) validation: Option<Validation>,
 }
 
 impl Shared {
@@ -62,10 +65,12 @@ impl Shared {
             .cloned()
             .unwrap_or_default();
         let mut declared = Vec::new();
+        let required = map.validation.iter();
         let fields = map
             .indexed_props
             .iter()
-            .chain(map.indexes.iter().flat_map(|index| index.fields.keys()));
+            .chain(map.indexes.iter().flat_map(|index| index.fields.keys()))
+            .chain(required.flat_map(|validation| &validation.required_indexed));
         for field in fields {
             let spec = IndexSpec::field(field.clone());
             if !xronox_store::ruling::always_indexed(field) && !declared.contains(&spec) {
@@ -91,6 +96,7 @@ impl Shared {
             max_bytes: settings.payloads.max_bytes,
             index_on_use: map.indexed_props.is_empty(),
             declared,
+            validation: map.validation,
         };
         Arc::new(Self {
             database,

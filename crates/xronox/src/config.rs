@@ -8,6 +8,7 @@ mod connect;
 mod connections;
 mod cron;
 mod databases;
+mod document_schema;
 mod dynamic_tenants;
 mod fallback;
 mod format;
@@ -52,6 +53,7 @@ pub use databases::{
     MessagingDatabases, SharedDatabases, TenantDatabase, TenantDatabases, TieredDatabases,
     WeightedRef,
 };
+pub use document_schema::DocumentSchema;
 pub use dynamic_tenants::{DatabaseTemplates, DynamicTenants, TenantIdRules, TenantTier};
 pub use fallback::{DevShadow, Fallback};
 pub use load::ConfigLoader;

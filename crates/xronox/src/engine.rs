@@ -25,6 +25,7 @@ pub(crate) mod scope;
 pub(crate) mod size;
 pub(crate) mod trail;
 pub(crate) mod turns;
+pub(crate) mod validation;
 pub(crate) mod verify;
 pub(crate) mod who;
 pub(crate) mod write;

@@ -118,6 +118,29 @@ impl Error {
         }
     }
 
+    /// The error of an input that is wrong in these places, if there are any.
+    pub(crate) fn of_all(wrong: Vec<Invalid>) -> Result<(), Self> {
+        if wrong.is_empty() {
+            return Ok(());
+        }
+        let told: Vec<String> = wrong.iter().map(Invalid::to_string).collect();
+        let message = told.join("; ");
+        Err(Self::with_source(ErrorKind::Invalid, message, Wrong(wrong)))
+    }
+
+    /// Where the input is wrong, and what is wrong there, as far as that is
+    /// known: every place where a document is not what its collection demands.
+    pub fn places(&self) -> &[Invalid] {
+        let Some(source) = self.source.as_deref() else {
+            return &[];
+        };
+        match (source.downcast_ref(), source.downcast_ref()) {
+            (Some(Wrong(all)), _) => all,
+            (None, Some(one)) => std::slice::from_ref(one),
+            (None, None) => &[],
+        }
+    }
+
     /// What is wrong with a configuration, if that is what it is about.
     pub fn problems(&self) -> &[Problem] {
         let source = self.source.as_deref();
@@ -251,6 +274,11 @@ impl From<StoreError> for Error {
         }
     }
 }
+
+/// All that is wrong with an input.
+#[derive(Debug, thiserror::Error)]
+#[error("{} places are wrong", .0.len())]
+struct Wrong(Vec<Invalid>);
 
 fn kind_of(error: &StoreError) -> ErrorKind {
     match error {

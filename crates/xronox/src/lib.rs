@@ -279,7 +279,7 @@ pub use config::{
     Analytics, Audit, Base64Property, CollectionMap, Config, ConfigBuilder, ConfigLoader,
     ConnectionCheck, CountedWrite, CounterRetention, CounterRule, CounterRules, CrossTenantMode,
     CrossTenantRule, DatabaseConfig, DatabaseTemplates, Databases, DbConnection, DevShadow,
-    DomainDatabase, DynamicTenants, Encryption, Fallback, HashAlgo, Idempotency,
+    DocumentSchema, DomainDatabase, DynamicTenants, Encryption, Fallback, HashAlgo, Idempotency,
     IdentitiesDatabases, IndexSetting, KeepOne, LocalStorage, LogsDatabases, ManifestPeriod,
     MessagingDatabases, MessagingRetention, MessagingSettings, MissedRuns, Offload, Operation,
     PayloadSettings, PayloadWrites, PersonalProperty, Placeholder, Pool, Problem, ProductionConfig,
@@ -325,8 +325,8 @@ pub use tenancy::{
 };
 pub use tiers::{Layers, ReadTiers, TierName};
 pub use xronox_model::{
-    Attempt, BucketRole, CollectionName, Direction, Identity, Include, Op, Origin, PatchOp, Path,
-    Projection, RecordId, Sha256, Timestamp, json,
+    Attempt, BucketRole, CollectionName, Direction, Identity, Include, Invalid, Op, Origin,
+    PatchOp, Path, Projection, RecordId, Sha256, Timestamp, json,
 };
 pub use xronox_store::{
     ConnectionError, Credentials, HealthStatus, PerRole, Provider, Secret, SpaceConnection,

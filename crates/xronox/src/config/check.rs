@@ -544,6 +544,22 @@ impl<'a> Check<'a> {
                     .found(found)
             });
         }
+        for (name, map) in &settings.collection_maps {
+            let validation = map.validation.as_ref();
+            if let Some(schema) = validation.and_then(|validation| validation.schema.as_ref())
+                && let Err(invalid) = schema.validator()
+            {
+                let at = root
+                    .key("collectionMaps")
+                    .key(name)
+                    .keys("validation.schema");
+                let at = match invalid.path() {
+                    "" => at,
+                    inside => at.keys(inside),
+                };
+                self.problem(&at, |at| Problem::new(at, invalid.message()));
+            }
+        }
         self.rules(root);
     }
 

@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use xronox_model::{Path, Projection};
 
-use super::{Retention, format};
+use super::{DocumentSchema, Retention, format};
 
 /// The settings of one collection.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -98,17 +97,44 @@ fn utf_8() -> String {
     "utf-8".to_owned()
 }
 
-/// What a document has to be.
+/// What a document has to be when it is written. What was written before stays
+/// as it is, can be read, and can be restored.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), xronox::Error> {
+/// use serde_json::json;
+/// use xronox::{CollectionMap, Config, Validation, Xronox};
+///
+/// let schema = json!({ "properties": { "age": { "type": "integer", "minimum": 18 } } });
+/// let people = CollectionMap {
+///     validation: Some(Validation {
+///         required_indexed: vec!["email".parse()?],
+///         schema: Some(schema.into()),
+///     }),
+///     ..CollectionMap::default()
+/// };
+/// let mut config = Config::memory();
+/// config.settings.collection_maps.insert("people".to_owned(), people);
+///
+/// let people = Xronox::open(config).await?.collection("people")?;
+/// let refused = people.create(json!({ "age": 7 })).await.unwrap_err();
+/// let places = refused.places().iter().map(|place| place.path());
+/// assert_eq!(places.collect::<Vec<_>>(), ["email", "age"]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Validation {
-    /// Properties that it has to have.
+    /// Properties that it has to have, with another value than `null`; they are
+    /// indexed like [`CollectionMap::indexed_props`].
     #[schemars(with = "Vec<format::DottedPath>")]
     pub required_indexed: Vec<Path>,
     /// The JSON Schema that it has to fit.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<format::JsonSchemaDocument>")]
-    pub schema: Option<Value>,
+    pub schema: Option<DocumentSchema>,
 }
 
 /// A property that belongs to a person.

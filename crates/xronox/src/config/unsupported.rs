@@ -12,9 +12,6 @@ pub(super) fn unsupported(config: &Config) -> Vec<Problem> {
     let settings = &config.settings;
     for (name, map) in &settings.collection_maps {
         let at = root.key("collectionMaps").key(name);
-        let validation = map.validation.as_ref();
-        let demands =
-            validation.is_some_and(|v| !v.required_indexed.is_empty() || v.schema.is_some());
         let offload = map
             .s3_offload
             .as_ref()
@@ -22,7 +19,6 @@ pub(super) fn unsupported(config: &Config) -> Vec<Problem> {
         on.extend(
             [
                 ("base64Props", !map.base64_props.is_empty()),
-                ("validation", demands),
                 ("hiddenFields", !map.hidden_fields.is_empty()),
                 ("projection", !map.projection.is_empty()),
                 ("personal", !map.personal.is_empty()),

@@ -406,7 +406,11 @@ impl Shared {
             let draft = enrichment
                 .clone()
                 .draft(&id, Op::Create, Expect::only(Presence::Absent));
-            let created = self.write_whole(&draft, document).await;
+            let created = match self.rules.demand(&document.document) {
+                Ok(()) => self.write_whole(&draft, document).await,
+                // What is given may be a part only, of a record that is there.
+                Err(error) => Err(error),
+            };
             match self.or_remembered(&draft, created).await {
                 Err(error) if *error.kind() == ErrorKind::AlreadyExists => {
                     let holder = catalog.lookup_unique(&self.name, key).await?;

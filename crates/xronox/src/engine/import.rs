@@ -22,7 +22,7 @@ use crate::{
         committer::{MAX_BATCH_BYTES, Pending},
         draft::{Draft, contended, refused},
         lineage::descending,
-        prepare::{Canonical, canonical},
+        prepare::Canonical,
         scope::Scope,
     },
     storage::Storage,
@@ -375,7 +375,7 @@ impl Importer<'_> {
         Ok(Item {
             position,
             id,
-            document: canonical(document, self.shared().rules.max_bytes)?,
+            document: self.shared().rules.accept(document)?,
             lineage: Lineage::default(),
             imported,
         })
@@ -716,10 +716,9 @@ impl<'a> IntoFuture for CreateMany<'a> {
             let mut results = Vec::with_capacity(self.documents.len());
             let mut waiting: VecDeque<(Vec<Placed>, Pending)> = VecDeque::new();
             let most = CHUNK.min(shared.committer().batch_rows());
-            let max_bytes = shared.rules.max_bytes;
             let documents = self.documents.into_iter();
             let mut documents = documents
-                .map(|document| canonical(document?, max_bytes))
+                .map(|document| shared.rules.accept(document?))
                 .peekable();
             let mut queued = false;
             while documents.peek().is_some() || !waiting.is_empty() {

@@ -14,7 +14,6 @@ use crate::{
         attribution::{Attribution, attributed},
         draft::{Draft, brief},
         lineage::descending,
-        prepare::canonical,
         read::not_found,
         scope::Scope,
     },
@@ -282,7 +281,7 @@ impl<'a> IntoFuture for Create<'a> {
                     return Err(error);
                 }
                 self.attribution.check()?;
-                let document = canonical(self.document?, shared.rules.max_bytes)?;
+                let document = shared.rules.accept(self.document?)?;
                 // The lineage as it is given: what the parent hands on may
                 // be gone when the request is repeated.
                 let idempotency = shared.idempotency(
@@ -367,7 +366,7 @@ impl<'a> IntoFuture for Change<'a> {
                         shared.write_changed(&draft, &replace).await
                     }
                     New::Whole(document) => {
-                        let document = canonical(document, shared.rules.max_bytes)?;
+                        let document = shared.rules.accept(document)?;
                         shared.write_whole(&draft, &document).await
                     }
                     New::Patched(changes) => {
