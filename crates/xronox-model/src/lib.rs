@@ -9,6 +9,7 @@ pub(crate) mod arbitrary;
 mod diff;
 mod error;
 pub mod filter;
+mod hidden;
 mod id;
 mod identity;
 mod index;

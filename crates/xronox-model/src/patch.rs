@@ -76,14 +76,14 @@ pub fn patch(doc: &mut Value, changes: &Map<String, Value>) -> Result<(), Invali
     Ok(())
 }
 
-struct Change<'a> {
-    path: Path,
+pub(crate) struct Change<'a> {
+    pub(crate) path: Path,
     /// `None` unsets.
-    value: Option<&'a Value>,
+    pub(crate) value: Option<&'a Value>,
 }
 
 /// The changes in order of their paths, none inside another.
-fn read(changes: &Map<String, Value>) -> Result<Vec<Change<'_>>, Invalid> {
+pub(crate) fn read(changes: &Map<String, Value>) -> Result<Vec<Change<'_>>, Invalid> {
     let mut all = Vec::new();
     for (name, value) in changes {
         if name == UNSET {

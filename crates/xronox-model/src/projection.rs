@@ -446,7 +446,16 @@ impl CollectionView {
     ///
     /// [`Refused::Forbidden`] as for filters.
     pub fn sort_allowed(&self, path: &Path, sealed: bool) -> Result<(), Refused> {
-        self.paths_allowed([path], "a sort", sealed)
+        self.path_allowed(path, "a sort", sealed)
+    }
+
+    /// Whether a handle may use this path for what it says.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused::Forbidden`] as for filters.
+    pub fn path_allowed(&self, path: &Path, what: &str, sealed: bool) -> Result<(), Refused> {
+        self.paths_allowed([path], what, sealed)
     }
 
     fn paths_allowed<'p>(
