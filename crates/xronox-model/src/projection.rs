@@ -142,7 +142,8 @@ impl Projection {
 
     /// Whether it returns every document as it is.
     pub fn is_everything(&self) -> bool {
-        self.include == Include::All && self.tree.children.is_empty()
+        let leaves_out = |node: &Node| node.exclude || node.hide;
+        self.include == Include::All && !self.tree.has(&leaves_out)
     }
 
     /// The parts of the document, which has `_id` and `_system` in it.
@@ -818,6 +819,7 @@ mod tests {
                 "default {default}, {shown}, {shape}"
             );
             let sealed = view.resolve(&request, true);
+            assert_eq!(open.is_everything(), expected == doc, "{shape}");
             if sealed_too {
                 assert_eq!(
                     sealed.unwrap().apply(&doc),

@@ -5,11 +5,15 @@ use std::{future::IntoFuture, marker::PhantomData, pin::Pin};
 use futures::{Stream, StreamExt, TryStreamExt, future::BoxFuture};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use xronox_model::{Direction, Invalid, Path, Projection, RecordId};
+use xronox_model::{Direction, Invalid, Path, RecordId};
 
 use crate::{
     Collection, Database, DeleteManyReport, Error, ErrorKind, IntoActor, IntoDocument, IntoId,
-    IntoPath, Written, engine::attribution::Attribution,
+    IntoPath, Written,
+    engine::{
+        attribution::Attribution,
+        shape::{Shape, shaped},
+    },
 };
 
 /// Bytes of documents that are gathered in one answer.
@@ -64,9 +68,11 @@ pub struct Find<T> {
     filter: Result<Value, Error>,
     sort: Vec<(Result<Path, Error>, Direction)>,
     limit: Option<usize>,
-    projection: Option<Projection>,
+    shape: Shape,
     found: PhantomData<fn() -> T>,
 }
+
+shaped!(Find<T>, shape, T);
 
 /// Documents of a type, one after the other, with at most a page of them in
 /// memory.
@@ -162,7 +168,7 @@ impl XronoxClient {
             filter: filter.into_document(),
             sort: Vec::new(),
             limit: None,
-            projection: None,
+            shape: Shape::default(),
             found: PhantomData,
         }
     }
@@ -278,12 +284,6 @@ impl<T: DeserializeOwned> Find<T> {
         self
     }
 
-    /// Gives only a part of each document.
-    pub fn project(mut self, projection: Projection) -> Self {
-        self.projection = Some(projection);
-        self
-    }
-
     /// The documents one after the other: all as of one moment, however many.
     ///
     /// # Errors
@@ -302,12 +302,9 @@ impl<T: DeserializeOwned> Find<T> {
     async fn records(self) -> Result<crate::Records, Error> {
         let collection = self.collection?;
         let filter = self.filter?;
-        let mut query = collection.query(&filter);
+        let mut query = collection.query(&filter).shaped(&self.shape.asked()?);
         for (path, direction) in self.sort {
             query = query.sort(path?, direction);
-        }
-        if let Some(projection) = self.projection {
-            query = query.project(projection);
         }
         if let Some(limit) = self.limit {
             query = query.limit(limit);

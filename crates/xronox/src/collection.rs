@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use xronox_model::{CollectionName, IndexSpec};
+use xronox_model::{CollectionName, CollectionView, IndexSpec};
 use xronox_store::Space;
 
 use crate::{
@@ -54,6 +54,8 @@ pub(crate) struct Rules {
     pub(crate) declared: Vec<IndexSpec>,
     /// What documents have to be.
     pub(crate) validation: Option<Validation>,
+    /// What reads show.
+    pub(crate) view: CollectionView,
 }
 
 impl Shared {
@@ -97,6 +99,10 @@ impl Shared {
             index_on_use: map.indexed_props.is_empty(),
             declared,
             validation: map.validation,
+            view: CollectionView {
+                hidden: map.hidden_fields,
+                named: map.projection,
+            },
         };
         Arc::new(Self {
             database,

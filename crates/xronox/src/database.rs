@@ -44,14 +44,16 @@ impl Database {
     /// # Errors
     ///
     /// [`Invalid`](crate::ErrorKind::Invalid) if the name is not 1 to 100
-    /// bytes of letters, digits, `_` and `-`, [`Closed`](crate::ErrorKind::Closed).
+    /// bytes of letters, digits, `_` and `-`, [`Closed`](crate::ErrorKind::Closed),
+    /// [`Forbidden`](crate::ErrorKind::Forbidden) if the handle was sealed
+    /// [against hidden fields](Self::with_hidden) and then scoped by one.
     pub fn collection(&self, name: &str) -> Result<Collection, Error> {
         let name: CollectionName = name.parse()?;
         self.storage.open()?;
         let mut ready = self.ready.lock();
-        let scope = self.scope.clone();
         if let Some(shared) = ready.get(&name) {
             let shared = Arc::clone(shared);
+            let scope = self.scope.on(&shared)?;
             return Ok(Collection { shared, scope });
         }
         if ready.len() >= MAX_READY {
@@ -59,6 +61,7 @@ impl Database {
         }
         let shared = self.storage.shared(&name);
         ready.insert(name, Arc::clone(&shared));
+        let scope = self.scope.on(&shared)?;
         Ok(Collection { shared, scope })
     }
 
@@ -83,5 +86,16 @@ impl Database {
             scope: self.scope.narrowed(filter)?,
             ..self.clone()
         })
+    }
+
+    /// This database with the hidden fields of each collection out of reach,
+    /// for `false`: see [`Collection::with_hidden`]. To copy the database is
+    /// [`Forbidden`](crate::ErrorKind::Forbidden), since copies are complete.
+    #[must_use = "it is the handle that is returned that is sealed"]
+    pub fn with_hidden(&self, shown: bool) -> Self {
+        Self {
+            scope: self.scope.sealed_if(!shown),
+            ..self.clone()
+        }
     }
 }

@@ -22,6 +22,7 @@ pub(crate) mod relocate;
 pub(crate) mod restore;
 pub(crate) mod room;
 pub(crate) mod scope;
+pub(crate) mod shape;
 pub(crate) mod size;
 pub(crate) mod trail;
 pub(crate) mod turns;

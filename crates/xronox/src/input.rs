@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 use serde_json::Value;
-use xronox_model::{Invalid, Path, RecordId, Timestamp};
+use xronox_model::{Include, Invalid, Path, Projection, RecordId, Selection, Timestamp};
 
 use crate::Error;
 
@@ -162,5 +162,91 @@ impl IntoMoment for String {
 impl IntoMoment for &String {
     fn into_moment(self) -> Result<Moment, Error> {
         self.as_str().into_moment()
+    }
+}
+
+/// What a read shows of a record: a [`Projection`]; the name of one that the
+/// collection has, or `"*"` for everything; a list of paths; or any of these as
+/// JSON, `{"include": "*" | [paths], "exclude": [paths]}` too.
+pub trait IntoProjection {
+    /// The projection, or the name of one.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if the JSON is none, or
+    /// a text is not a path.
+    fn into_projection(self) -> Result<Selection, Error>;
+}
+
+impl IntoProjection for Projection {
+    fn into_projection(self) -> Result<Selection, Error> {
+        Ok(Selection::Custom(self))
+    }
+}
+
+impl IntoProjection for &Projection {
+    fn into_projection(self) -> Result<Selection, Error> {
+        self.clone().into_projection()
+    }
+}
+
+impl IntoProjection for Selection {
+    fn into_projection(self) -> Result<Selection, Error> {
+        Ok(self)
+    }
+}
+
+impl IntoProjection for &str {
+    fn into_projection(self) -> Result<Selection, Error> {
+        Ok(match self {
+            "*" => Selection::Custom(Projection::everything()),
+            name => Selection::Named(name.to_owned()),
+        })
+    }
+}
+
+impl IntoProjection for &String {
+    fn into_projection(self) -> Result<Selection, Error> {
+        self.as_str().into_projection()
+    }
+}
+
+impl IntoProjection for String {
+    fn into_projection(self) -> Result<Selection, Error> {
+        self.as_str().into_projection()
+    }
+}
+
+impl IntoProjection for Value {
+    fn into_projection(self) -> Result<Selection, Error> {
+        match self {
+            Value::String(name) => name.into_projection(),
+            other => Projection::parse(&other)?.into_projection(),
+        }
+    }
+}
+
+impl IntoProjection for &Value {
+    fn into_projection(self) -> Result<Selection, Error> {
+        self.clone().into_projection()
+    }
+}
+
+impl<const N: usize> IntoProjection for [&str; N] {
+    fn into_projection(self) -> Result<Selection, Error> {
+        // As JSON, where `id` names `_id` too.
+        Value::from(self.to_vec()).into_projection()
+    }
+}
+
+impl IntoProjection for &[String] {
+    fn into_projection(self) -> Result<Selection, Error> {
+        Value::from(self.to_vec()).into_projection()
+    }
+}
+
+impl IntoProjection for Vec<Path> {
+    fn into_projection(self) -> Result<Selection, Error> {
+        Projection::new(Include::Paths(self), Vec::new()).into_projection()
     }
 }

@@ -293,18 +293,18 @@ pub use database::Database;
 pub use engine::{
     across::{Located, LocatedPage},
     attribution::IntoActor,
-    blame::Blame,
+    blame::{Blame, ReadBlame},
     copy::{Copy, CopyReport},
     delete_many::{DeleteMany, DeleteManyReport},
     enrich::{Enrich, SmartInsert},
     gc::{Fate, Garbage, Gc, GcReport},
-    history::{Changes, History, Version},
+    history::{Changes, History, ReadDiff, Version},
     import::{CreateMany, Import, ImportReport, Importer},
     indexes::{EnsureIndex, IndexInfo},
     lineage::{Ancestor, Ancestry, AncestryEnd, Children, Descendant, Descendants},
     progress::Progress,
     query::{Count, Counted, Cursor, IntoCursor, Page, Query, Records},
-    read::Get,
+    read::{Get, GetMany},
     record::Record,
     relocate::{MoveVersions, MoveVersionsReport},
     restore::{Listed, RestoreCollection, RestoreJob, RestoreObject, RestoreReport},
@@ -316,7 +316,7 @@ pub use engine::{
     written::Written,
 };
 pub use error::{Error, ErrorKind};
-pub use input::{IntoDocument, IntoId, IntoMoment, IntoPath, Moment};
+pub use input::{IntoDocument, IntoId, IntoMoment, IntoPath, IntoProjection, Moment};
 pub use store::{Components, Open, Xronox};
 pub use tenancy::{
     BucketPlace, BucketReport, CancelMove, ConnectionHealth, Context, CreateTenant, DatabaseType,
@@ -326,7 +326,7 @@ pub use tenancy::{
 pub use tiers::{Layers, ReadTiers, TierName};
 pub use xronox_model::{
     Attempt, BucketRole, CollectionName, Direction, Identity, Include, Invalid, Op, Origin,
-    PatchOp, Path, Projection, RecordId, Sha256, Timestamp, json,
+    PatchOp, Path, Projection, RecordId, Selection, Sha256, Timestamp, json,
 };
 pub use xronox_store::{
     ConnectionError, Credentials, HealthStatus, PerRole, Provider, Secret, SpaceConnection,

@@ -14,6 +14,7 @@ use xronox_model::{Invalid, merge_tiers};
 
 use crate::{
     Context, DatabaseType, Error, ErrorKind, IntoDocument, IntoMoment, Moment, Record, Xronox,
+    engine::shape::{Shape, shaped},
 };
 
 /// A tier of databases, from the most general one on.
@@ -43,8 +44,8 @@ impl fmt::Display for TierName {
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Layers {
-    /// The document, without `_id` and `_system`: of the most specific tier, or
-    /// of all [merged](ReadTiers::merge).
+    /// What is shown of the document, without `_id` and `_system`: of the most
+    /// specific tier, or of all [merged](ReadTiers::merge).
     pub data: Value,
     /// The tiers that it is from, the most general one first.
     pub tiers_found: Vec<TierName>,
@@ -69,7 +70,10 @@ pub struct ReadTiers<'a> {
     merge: bool,
     dedupe_arrays: bool,
     as_of: Option<Result<Moment, Error>>,
+    shape: Shape,
 }
+
+shaped!(ReadTiers<'_>, shape);
 
 impl Xronox {
     /// Reads a record of the knowledge databases: the tenant's own, else that
@@ -160,6 +164,7 @@ impl<'a> ReadTiers<'a> {
             merge: false,
             dedupe_arrays: true,
             as_of: None,
+            shape: Shape::default(),
         }
     }
 
@@ -231,6 +236,7 @@ impl<'a> ReadTiers<'a> {
     async fn run(mut self) -> Result<Layers, Error> {
         let filter = std::mem::replace(&mut self.filter, Ok(Value::Null))?;
         let as_of = self.as_of.take().transpose()?;
+        let shape = std::mem::take(&mut self.shape).asked()?;
         if let Some(Moment::Cv(_)) = as_of {
             let why = "each tier counts its versions by itself: give a time";
             return Err(Invalid::at("asOf", why).into());
@@ -239,12 +245,13 @@ impl<'a> ReadTiers<'a> {
         let names: Vec<TierName> = contexts.iter().map(|(name, _)| *name).collect();
         let reads = contexts.into_iter().map(|(_, context)| {
             let (xronox, collection, filter) = (self.xronox, self.collection, &filter);
+            let shape = &shape;
             let read = async move {
                 let Some(database) = xronox.open_tier(&context).await? else {
                     return Ok(None);
                 };
                 let collection = database.collection(collection)?;
-                let mut query = collection.query(filter).limit(1);
+                let mut query = collection.query(filter).shaped(shape).limit(1);
                 if let Some(moment) = as_of {
                     query = query.as_of(moment);
                 }
@@ -269,7 +276,7 @@ impl<'a> ReadTiers<'a> {
             .collect();
         tiers.reverse();
         for (name, record) in tiers {
-            let document = record.whole()?;
+            let document = record.try_document()?;
             if layers.data.is_null() {
                 layers.data = document;
             } else {

@@ -560,7 +560,24 @@ impl<'a> Check<'a> {
                 self.problem(&at, |at| Problem::new(at, invalid.message()));
             }
         }
+        self.hidden_fields(&root.key("collectionMaps"));
         self.rules(root);
+    }
+
+    /// Who sees a record sees its id and its system fields: a projection may
+    /// leave them out, but nothing could keep them from anybody.
+    fn hidden_fields(&mut self, at: &Trail) {
+        for (name, map) in &self.config.settings.collection_maps {
+            let at = at.key(name).key("hiddenFields");
+            for (i, path) in map.hidden_fields.iter().enumerate() {
+                if matches!(path.root(), "_id" | "_system") {
+                    self.problem(&at.index(i), |at| {
+                        let why = "a property of documents; a projection can leave this out";
+                        Problem::new(at, why).found(path.to_string())
+                    });
+                }
+            }
+        }
     }
 
     fn rules(&mut self, root: &Trail) {

@@ -29,7 +29,8 @@ pub struct CollectionMap {
     /// What a document has to be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub validation: Option<Validation>,
-    /// Properties that a plain read leaves out.
+    /// Properties that reads leave out unless they are asked for, as dotted
+    /// paths; see [`Collection::with_hidden`](crate::Collection::with_hidden).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "Vec<format::DottedPath>")]
     pub hidden_fields: Vec<Path>,

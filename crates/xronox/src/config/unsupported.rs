@@ -19,8 +19,6 @@ pub(super) fn unsupported(config: &Config) -> Vec<Problem> {
         on.extend(
             [
                 ("base64Props", !map.base64_props.is_empty()),
-                ("hiddenFields", !map.hidden_fields.is_empty()),
-                ("projection", !map.projection.is_empty()),
                 ("personal", !map.personal.is_empty()),
                 ("retention", limits(map.retention.as_ref())),
                 ("s3Offload", offload),

@@ -4,11 +4,11 @@ use std::{collections::VecDeque, sync::Arc};
 
 use serde::Serialize;
 use serde_json::{Value, json};
-use xronox_model::{CollectionName, Invalid, Projection, Sha256, SystemFields, json::canonical};
+use xronox_model::{CollectionName, Invalid, Sha256, SystemFields, json::canonical};
 
 use crate::{
     Collection, Cursor, Error, IntoCursor,
-    engine::{record::Record, scope::Scope},
+    engine::{record::Record, scope::Scope, shape::Shape},
     storage::Storage,
 };
 
@@ -16,7 +16,7 @@ use crate::{
 /// then is the page.
 const MAX_QUESTIONS: usize = 100;
 /// A page ends once its documents have this many bytes.
-const MAX_PAGE_BYTES: usize = 64 * 1024 * 1024;
+const MAX_PAGE_BYTES: u64 = 64 * 1024 * 1024;
 
 /// A record, and the collection that it is in.
 ///
@@ -55,7 +55,7 @@ pub(crate) struct Asked {
     pub(crate) among: Option<Vec<CollectionName>>,
     pub(crate) limit: Option<usize>,
     pub(crate) after: Option<String>,
-    pub(crate) projection: Option<Projection>,
+    pub(crate) shape: Shape,
     pub(crate) broken: Option<Error>,
 }
 
@@ -142,11 +142,14 @@ pub(crate) async fn collections(
 }
 
 /// The handle of a collection, limited to a scope.
-pub(crate) fn handle(storage: &Arc<Storage>, name: &CollectionName, scope: &Scope) -> Collection {
-    Collection {
-        shared: storage.shared(name),
-        scope: scope.clone(),
-    }
+pub(crate) fn handle(
+    storage: &Arc<Storage>,
+    name: &CollectionName,
+    scope: &Scope,
+) -> Result<Collection, Error> {
+    let shared = storage.shared(name);
+    let scope = scope.on(&shared)?;
+    Ok(Collection { shared, scope })
 }
 
 /// Names a question, so that its cursors are not taken for another's.
@@ -180,6 +183,7 @@ impl Across<'_> {
             return Err(error);
         }
         let limit = asked.page_limit(self.storage)?;
+        let shape = std::mem::take(&mut asked.shape).asked()?;
         let fingerprint = fingerprint(self.storage, &self.question, &asked);
         let mut start = match &asked.after {
             Some(cursor) => Some(Place::read(cursor, &fingerprint)?),
@@ -193,7 +197,7 @@ impl Across<'_> {
             }
             let here = start.take().filter(|start| start.collection == name);
             let (first, mut after) = here.map_or((0, None), |here| (here.step, here.after));
-            let collection = handle(self.storage, &name, self.scope);
+            let collection = handle(self.storage, &name, self.scope)?;
             for (number, step) in self.steps.iter().enumerate().skip(first) {
                 loop {
                     let left = limit - page.items.len();
@@ -207,18 +211,16 @@ impl Across<'_> {
                         return Ok(page);
                     }
                     questions += 1;
-                    let mut query = collection.query(&step.filter).include_deleted().limit(left);
+                    let query = collection.query(&step.filter).shaped(&shape);
+                    let mut query = query.include_deleted().limit(left);
                     if let Some(cursor) = after.take() {
                         query = query.after(cursor);
-                    }
-                    if let Some(projection) = &asked.projection {
-                        query = query.project(projection.clone());
                     }
                     let found = query.await?;
                     page.scanned += found.scanned;
                     for record in found.items {
                         if (step.counts)(record.system()) {
-                            bytes += record.bytes().map_or(0, bytes::Bytes::len);
+                            bytes += record.size();
                             page.items.push(Located {
                                 collection: name.clone(),
                                 record,

@@ -1,7 +1,8 @@
 //! Which version last set each part of a document.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, future::IntoFuture};
 
+use futures::future::BoxFuture;
 use serde::Serialize;
 use serde_json::Value;
 use xronox_model::{Direction, Op, Path, RecordId, changed_paths};
@@ -9,7 +10,11 @@ use xronox_model::{Direction, Op, Path, RecordId, changed_paths};
 use crate::{
     Collection, Error, ErrorKind, IntoId, Version,
     collection::Shared,
-    engine::{read::not_found, scope::Scope},
+    engine::{
+        read::not_found,
+        scope::Scope,
+        shape::{Shape, Sight, shaped},
+    },
 };
 
 /// Rows of history read at once.
@@ -28,6 +33,20 @@ pub struct Blame {
     pub version: Version,
 }
 
+/// Tells which version last set each part of a record; await it.
+///
+/// Gives a [`Blame`] for each part that is shown. Made with
+/// [`Collection::blame`].
+#[derive(Debug)]
+#[must_use = "a read does nothing until it is awaited"]
+pub struct ReadBlame<'a> {
+    collection: &'a Collection,
+    id: Result<RecordId, Error>,
+    shape: Shape,
+}
+
+shaped!(ReadBlame<'_>, shape);
+
 impl Collection {
     /// For each part of a record's newest document, the version (and with it
     /// who, when and why) that last set it; in the order of paths.
@@ -38,19 +57,42 @@ impl Collection {
     ///
     /// [`NotFound`](crate::ErrorKind::NotFound) if there is no such record or
     /// it is deleted.
-    pub async fn blame(&self, id: impl IntoId) -> Result<Vec<Blame>, Error> {
-        let Self { shared, scope } = self;
-        let id = id
-            .into_id()
-            .map_err(|e| e.during(&shared.doing("blame", None)))?;
-        Box::pin(shared.blame(scope, &id))
-            .await
-            .map_err(|e| e.during(&shared.doing("blame", Some(&id))))
+    pub fn blame(&self, id: impl IntoId) -> ReadBlame<'_> {
+        ReadBlame {
+            collection: self,
+            id: id.into_id(),
+            shape: Shape::default(),
+        }
+    }
+}
+
+impl<'a> IntoFuture for ReadBlame<'a> {
+    type Output = Result<Vec<Blame>, Error>;
+    type IntoFuture = BoxFuture<'a, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let Collection { shared, scope } = self.collection;
+            let id = self
+                .id
+                .map_err(|e| e.during(&shared.doing("blame", None)))?;
+            let read = async {
+                let sight = shared.sight(scope, &self.shape.asked()?)?;
+                Box::pin(shared.blame(scope, &sight, &id)).await
+            };
+            read.await
+                .map_err(|e| e.during(&shared.doing("blame", Some(&id))))
+        })
     }
 }
 
 impl Shared {
-    async fn blame(&self, scope: &Scope, id: &RecordId) -> Result<Vec<Blame>, Error> {
+    async fn blame(
+        &self,
+        scope: &Scope,
+        sight: &Sight,
+        id: &RecordId,
+    ) -> Result<Vec<Blame>, Error> {
         let head = self.newest_in(scope, id).await?;
         if !head.live() {
             return Err(not_found());
@@ -79,7 +121,7 @@ impl Shared {
                 if row.body.is_none() {
                     continue;
                 }
-                let next = match self.document_of(scope, id, row.ov).await {
+                let next = match self.shown_of(scope, sight, id, row.ov).await {
                     Ok(next) => next,
                     // It is beyond the scope.
                     Err(error)
@@ -89,7 +131,7 @@ impl Shared {
                     }
                     Err(error) => return Err(error),
                 };
-                let version = Version::of(row);
+                let version = self.version_of(scope, row);
                 for path in changed_paths(&document, &next) {
                     set.insert(path, version.clone());
                 }

@@ -129,8 +129,8 @@ impl<'a> IntoFuture for Copy<'a> {
 
     fn into_future(mut self) -> Self::IntoFuture {
         Box::pin(async move {
-            self.source.whole()?;
-            self.target.whole()?;
+            self.source.complete()?;
+            self.target.complete()?;
             let [here, there] = [self.source, self.target].map(|s| s.storage.catalog.marker());
             if here.id == there.id {
                 return Err(Error::new(

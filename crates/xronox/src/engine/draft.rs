@@ -314,7 +314,7 @@ impl Shared {
     }
 
     /// What a live record is.
-    async fn expected(&self, id: &RecordId) -> Result<Expected, Error> {
+    pub(crate) async fn expected(&self, id: &RecordId) -> Result<Expected, Error> {
         let row = self.newest(id).await?.filter(|row| row.op != Op::Purge);
         let row = row.ok_or_else(not_found)?;
         if row.system.deleted() {

@@ -220,6 +220,9 @@ impl<'a> IntoFuture for Enrich<'a> {
                 }
                 self.attribution.check()?;
                 let patches = patches_of(self.patches?)?;
+                for patch in &patches {
+                    shared.may_write(scope, patch)?;
+                }
                 let functions = functions_of(self.functions)?;
                 let idempotency = shared.idempotency(
                     scope,
@@ -263,6 +266,7 @@ impl<'a> IntoFuture for SmartInsert<'a> {
                 }
                 self.attribution.check()?;
                 let document = canonical(self.document?, shared.rules.max_bytes)?;
+                shared.may_write(scope, &document.document)?;
                 let fields = self.key?;
                 if fields.is_empty() {
                     return Err(Invalid::at("", "a key has one property at least").into());
@@ -351,10 +355,14 @@ impl Shared {
                 moved.store(true, Ordering::Relaxed);
                 return Err(Invalid::at("", "the record holds another key by now"));
             }
+            let before = self.hides().then(|| document.clone());
             for patch in patches {
                 xronox_model::enrich(document, patch);
             }
-            Ok(())
+            match before {
+                None => Ok(()),
+                Some(before) => self.rules.view.keep(document, &before),
+            }
         };
         let expect = Expect {
             state: Presence::Live,

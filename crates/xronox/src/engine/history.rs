@@ -11,7 +11,11 @@ use xronox_store::Bodies;
 
 use crate::{
     Collection, Error, IntoId,
-    engine::{read::not_found, scope::Scope},
+    engine::{
+        read::not_found,
+        scope::Scope,
+        shape::{Shape, Sight, shaped},
+    },
 };
 
 /// The largest page of versions.
@@ -44,10 +48,11 @@ pub struct Version {
     /// Why.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Bytes of the document's canonical form; `None` where there is none (any more).
+    /// Bytes of the document's canonical form; `None` where there is none (any
+    /// more), and through a handle that must not see the whole of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
-    /// SHA-256 of the document's canonical form.
+    /// SHA-256 of the document's canonical form; `None` likewise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sha256: Option<Sha256>,
     /// The version that a RESTORE brought back.
@@ -102,6 +107,22 @@ pub struct Changes<'a> {
     limit: usize,
 }
 
+/// Compares two versions of a record; await it.
+///
+/// Gives the [operations](PatchOp) that turn what is shown of the one into what
+/// is shown of the other. Made with [`Collection::diff`].
+#[derive(Debug)]
+#[must_use = "a read does nothing until it is awaited"]
+pub struct ReadDiff<'a> {
+    collection: &'a Collection,
+    id: Result<RecordId, Error>,
+    from: u64,
+    to: u64,
+    shape: Shape,
+}
+
+shaped!(ReadDiff<'_>, shape);
+
 impl Collection {
     /// The versions of a record, deleted and purged records included: who did
     /// what, when and why.
@@ -139,23 +160,19 @@ impl Collection {
     ///
     /// [`NotFound`](crate::ErrorKind::NotFound) if there is no such version,
     /// [`Pruned`](crate::ErrorKind::Pruned) if retention removed one.
-    pub async fn diff(&self, id: impl IntoId, from: u64, to: u64) -> Result<Vec<PatchOp>, Error> {
-        let Self { shared, scope } = self;
-        let id = id
-            .into_id()
-            .map_err(|e| e.during(&shared.doing("diff", None)))?;
-        let read = async {
-            let from = shared.document_of(scope, &id, from).await?;
-            let to = shared.document_of(scope, &id, to).await?;
-            Ok(diff(&from, &to))
-        };
-        let result = read.await;
-        shared.tell(scope, "diff", &id, result).await
+    pub fn diff(&self, id: impl IntoId, from: u64, to: u64) -> ReadDiff<'_> {
+        ReadDiff {
+            collection: self,
+            id: id.into_id(),
+            from,
+            to,
+            shape: Shape::default(),
+        }
     }
 }
 
 impl crate::collection::Shared {
-    /// The document of one version.
+    /// The whole document of one version.
     pub(crate) async fn document_of(
         &self,
         scope: &Scope,
@@ -167,6 +184,42 @@ impl crate::collection::Shared {
             return Err(not_found());
         }
         scope.see(self.load(row).await?)?.whole()
+    }
+
+    /// What is shown of the document of one version.
+    pub(crate) async fn shown_of(
+        &self,
+        scope: &Scope,
+        sight: &Sight,
+        id: &RecordId,
+        ov: u64,
+    ) -> Result<serde_json::Value, Error> {
+        let row = self.version(id, ov).await?;
+        if row.op == Op::Purge {
+            return Err(not_found());
+        }
+        let record = scope.see(self.load(row).await?)?;
+        sight.of(record)?.try_document()
+    }
+}
+
+impl<'a> IntoFuture for ReadDiff<'a> {
+    type Output = Result<Vec<PatchOp>, Error>;
+    type IntoFuture = BoxFuture<'a, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let Collection { shared, scope } = self.collection;
+            let id = self.id.map_err(|e| e.during(&shared.doing("diff", None)))?;
+            let read = async {
+                let sight = shared.sight(scope, &self.shape.asked()?)?;
+                let from = shared.shown_of(scope, &sight, &id, self.from).await?;
+                let to = shared.shown_of(scope, &sight, &id, self.to).await?;
+                Ok(diff(&from, &to))
+            };
+            let result = read.await;
+            shared.tell(scope, "diff", &id, result).await
+        })
     }
 }
 
@@ -222,7 +275,10 @@ impl<'a> IntoFuture for History<'a> {
                 if found.is_empty() && !shared.is_in(scope, &id).await? {
                     return Err(not_found());
                 }
-                Ok(found.into_iter().map(Version::of).collect())
+                Ok(found
+                    .into_iter()
+                    .map(|row| shared.version_of(scope, row))
+                    .collect())
             };
             read.await
                 .map_err(|e: Error| e.during(&shared.doing("history", Some(&id))))
@@ -262,7 +318,10 @@ impl<'a> IntoFuture for Changes<'a> {
                         _ => break,
                     }
                 }
-                Ok(found.into_iter().map(Version::of).collect())
+                Ok(found
+                    .into_iter()
+                    .map(|row| shared.version_of(scope, row))
+                    .collect())
             };
             read.await
                 .map_err(|e: Error| e.during(&shared.doing("changes", None)))

@@ -1,7 +1,7 @@
 //! Writing many records: one outcome each, and all through the one write path.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     future::IntoFuture,
     time::Instant,
 };
@@ -10,7 +10,7 @@ use futures::{StreamExt, future::BoxFuture, stream};
 use serde::Serialize;
 use serde_json::Value;
 use xronox_model::{
-    Imported, IndexSpec, Invalid, Lineage, Op, Path, RecordId, SystemChange, UniqueKey,
+    Attempt, Imported, IndexSpec, Invalid, Lineage, Op, Path, RecordId, SystemChange, UniqueKey,
 };
 use xronox_store::{Expect, Indexes, Mutation, Outcome, Presence, Refusal};
 
@@ -22,7 +22,7 @@ use crate::{
         committer::{MAX_BATCH_BYTES, Pending},
         draft::{Draft, contended, refused},
         lineage::descending,
-        prepare::Canonical,
+        prepare::{Canonical, canonical},
         scope::Scope,
     },
     storage::Storage,
@@ -152,7 +152,8 @@ impl Collection {
 
 impl<'a> Import<'a> {
     /// Makes this field a unique key of the collection: a record that has a
-    /// key already held updates the holder. Records without the field are new.
+    /// key already held updates the holder, whose hidden fields stay as by
+    /// [`update`](Collection::update). Records without the field are new.
     ///
     /// Every collection has the key `_id`: it names the record itself, and is
     /// the same as [`id_from`](Self::id_from) that field.
@@ -202,6 +203,12 @@ impl<'a> Import<'a> {
             return Err(Error::from(Invalid::at("_id", why)).during(&shared.doing("import", None)));
         }
         if let Some(key) = &self.key {
+            let sealed = self.collection.scope.is_sealed();
+            shared
+                .rules
+                .view
+                .path_allowed(key, "a key", sealed)
+                .map_err(|e| Error::from(e).during(&shared.doing("import", None)))?;
             shared
                 .ensure_index(&IndexSpec::unique(vec![key.clone()]))
                 .await
@@ -368,6 +375,8 @@ impl Importer<'_> {
         };
         let created_at = time(&import.created)?;
         let updated_at = time(&import.updated)?;
+        let Collection { shared, scope } = import.collection;
+        shared.may_write(scope, &document)?;
         let imported = (created_at.is_some() || updated_at.is_some()).then_some(Imported {
             created_at,
             updated_at,
@@ -375,7 +384,12 @@ impl Importer<'_> {
         Ok(Item {
             position,
             id,
-            document: self.shared().rules.accept(document)?,
+            // With fields that it may have to keep it is not whole yet.
+            document: if shared.hides() {
+                canonical(document, shared.rules.max_bytes)?
+            } else {
+                shared.rules.accept(document)?
+            },
             lineage: Lineage::default(),
             imported,
         })
@@ -397,6 +411,11 @@ impl Importer<'_> {
             self.take().await?;
         }
         let shared = std::sync::Arc::clone(&self.import.collection.shared);
+        // What a record keeps of its hidden fields can only be known once those
+        // before it are committed.
+        while shared.hides() && !self.waiting.is_empty() {
+            self.take().await?;
+        }
         let indexes = shared.indexes().await?;
         // What was queued for other indexes will be refused and queued again,
         // and must not come behind what is newer.
@@ -410,7 +429,12 @@ impl Importer<'_> {
         let (chunk, bytes) = self.chunk.take();
         // A record that is refused here leaves its neighbours alone.
         let mut refused = None;
-        let targets = self.targets(chunk, &mut refused).await;
+        let mut targets = self.targets(chunk, &mut refused).await;
+        let repeated = if shared.hides() {
+            take_repeated(&mut targets)
+        } else {
+            Vec::new()
+        };
         let import = &self.import;
         let mut prepared = stream::iter(targets)
             .map(async |target| {
@@ -455,6 +479,13 @@ impl Importer<'_> {
             names,
             pending,
         });
+        if !repeated.is_empty() {
+            refused = refused.or(self.take().await.err());
+        }
+        for target in repeated {
+            self.land(target.name.into_iter().collect());
+            refused = refused.or(self.alone(target.item).await.err());
+        }
         refused.map_or(Ok(()), Err)
     }
 
@@ -605,13 +636,18 @@ impl Importer<'_> {
             }
         }
         for (item, _) in again {
-            let position = item.position;
-            match self.one(item).await {
-                Ok(written) => self.count(&written),
-                Err(error) => refused = refused.or(Some(self.at(error, position))),
-            }
+            refused = refused.or(self.alone(item).await.err());
         }
         refused.map_or(Ok(()), Err)
+    }
+
+    /// Writes one record by itself, and counts it.
+    async fn alone(&mut self, item: Item) -> Result<(), Error> {
+        let position = item.position;
+        let written = Box::pin(self.one(item)).await;
+        let written = written.map_err(|e| self.at(e, position))?;
+        self.count(&written);
+        Ok(())
     }
 
     fn count(&mut self, written: &Written) {
@@ -653,8 +689,8 @@ impl Importer<'_> {
                 Some(Outcome::Refused(
                     refusal @ (Refusal::AlreadyExists | Refusal::Taken(_) | Refusal::NotFound),
                 )) => last = Some(refusal),
+                Some(Outcome::Refused(Refusal::Overtaken) | Outcome::Done { .. }) | None => {}
                 Some(Outcome::Refused(refusal)) => return Err(refused(refusal)),
-                Some(Outcome::Done { .. }) | None => {}
             }
         }
         Err(last.map_or_else(contended, refused))
@@ -670,14 +706,24 @@ impl Shared {
         known: bool,
         indexes: &Indexes,
     ) -> Result<(Mutation, Option<Instant>), Error> {
+        let mut expect = Expect::only(if known {
+            Presence::Live
+        } else {
+            Presence::Absent
+        });
+        let kept;
+        let mut document = &item.document;
+        if known && self.hides() {
+            (kept, expect.attempt) = Box::pin(self.keeping(id, document)).await?;
+            document = &kept;
+        }
+        if self.hides() {
+            self.rules.demand(&document.document)?;
+        }
         let draft = Draft {
             id,
             op: if known { Op::Update } else { Op::Create },
-            expect: Expect::only(if known {
-                Presence::Live
-            } else {
-                Presence::Absent
-            }),
+            expect,
             attribution,
             change: SystemChange {
                 function_ids: Vec::new(),
@@ -689,11 +735,32 @@ impl Shared {
             scope: Scope::EVERYTHING,
         };
         let attempt = Storage::new_attempt();
-        let prepared = self
-            .prepare(&item.document, indexes, id, 0, attempt)
-            .await?;
+        let prepared = self.prepare(document, indexes, id, 0, attempt).await?;
         let put_at = prepared.put_at;
         Ok((self.append_prepared(&draft, attempt, prepared), put_at))
+    }
+
+    /// The document with the hidden fields that the record has now, and the
+    /// version of which that is true.
+    async fn keeping(
+        &self,
+        id: &RecordId,
+        document: &Canonical,
+    ) -> Result<(Canonical, Option<Attempt>), Error> {
+        match self.expected(id).await {
+            Ok(expected) => {
+                let mut kept = document.document.clone();
+                self.rules.view.keep(&mut kept, &expected.document)?;
+                let kept = canonical(kept, self.rules.max_bytes)?;
+                Ok((kept, Some(expected.attempt)))
+            }
+            // The catalog says so too, unless the record comes back meanwhile:
+            // and then it is no version that was seen here.
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Deleted) => {
+                Ok((document.clone(), Some(Storage::new_attempt())))
+            }
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -718,7 +785,12 @@ impl<'a> IntoFuture for CreateMany<'a> {
             let most = CHUNK.min(shared.committer().batch_rows());
             let documents = self.documents.into_iter();
             let mut documents = documents
-                .map(|document| shared.rules.accept(document?))
+                .map(|document| {
+                    let document = canonical(document?, shared.rules.max_bytes)?;
+                    shared.may_write(scope, &document.document)?;
+                    shared.rules.demand(&document.document)?;
+                    Ok(document)
+                })
                 .peekable();
             let mut queued = false;
             while documents.peek().is_some() || !waiting.is_empty() {
@@ -878,6 +950,16 @@ fn fail(items: &[Placed], error: &Error, results: &mut [Result<Written, Error>])
     for (at, ..) in items {
         results[*at] = Err(error.again());
     }
+}
+
+/// Takes out those that are not the first to name their record.
+fn take_repeated(targets: &mut Vec<Target>) -> Vec<Target> {
+    let mut met = HashSet::new();
+    let repeated = |target: &mut Target| {
+        let name = target.name.clone();
+        name.is_some_and(|name| !met.insert(name))
+    };
+    targets.extract_if(.., repeated).collect()
 }
 
 fn unique_key(item: &Item, spec: Option<&IndexSpec>) -> Result<Option<UniqueKey>, Error> {

@@ -175,7 +175,9 @@ impl Collection {
     ///
     /// [`Invalid`](crate::ErrorKind::Invalid) if the path is none,
     /// [`Corrupt`](crate::ErrorKind::Corrupt) if a stored document is damaged,
-    /// [`Unavailable`](crate::ErrorKind::Unavailable).
+    /// [`Unavailable`](crate::ErrorKind::Unavailable),
+    /// [`Forbidden`](crate::ErrorKind::Forbidden) for a hidden field through a
+    /// [sealed](Self::with_hidden) handle.
     pub fn ensure_index(&self, path: impl IntoPath) -> EnsureIndex<'_> {
         EnsureIndex {
             collection: self,
@@ -248,6 +250,10 @@ impl<'a> IntoFuture for EnsureIndex<'a> {
             let shared = self.collection.whole(self.what)?;
             let made = async {
                 let spec = self.spec?;
+                let sealed = self.collection.scope.is_sealed();
+                for field in &spec.fields {
+                    shared.rules.view.path_allowed(field, "an index", sealed)?;
+                }
                 shared.make_index(&spec, &mut self.progress).await
             };
             made.await

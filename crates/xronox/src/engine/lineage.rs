@@ -14,7 +14,7 @@ use futures::{Stream, StreamExt, TryStreamExt, future::BoxFuture, stream};
 use serde::Serialize;
 use serde_json::json;
 use xronox_model::{
-    CollectionName, Identity, Invalid, Lineage, Op, Origin, Projection, RecordId, Timestamp,
+    CollectionName, Identity, Invalid, Lineage, Op, Origin, ReadShape, RecordId, Timestamp,
     VersionRow,
 };
 use xronox_store::Bodies;
@@ -27,6 +27,7 @@ use crate::{
         read::not_found,
         record::Record,
         scope::Scope,
+        shape::shaped,
     },
     storage::Storage,
 };
@@ -52,6 +53,7 @@ pub struct Children<'a> {
 }
 
 asked!(Children);
+shaped!(Children<'_>, asked.shape);
 
 /// Finds all that came of a record: its children, theirs, and so on.
 ///
@@ -64,6 +66,8 @@ pub struct Descendants {
     id: Result<RecordId, Error>,
     asked: Asked,
 }
+
+shaped!(Descendants, asked.shape);
 
 /// A record that came of another one.
 ///
@@ -214,14 +218,6 @@ impl Collection {
     }
 }
 
-impl Children<'_> {
-    /// Gives only a part of each record.
-    pub fn project(mut self, projection: Projection) -> Self {
-        self.asked.projection = Some(projection);
-        self
-    }
-}
-
 impl<'a> IntoFuture for Children<'a> {
     type Output = Result<LocatedPage, Error>;
     type IntoFuture = BoxFuture<'a, Self::Output>;
@@ -263,12 +259,6 @@ impl Descendants {
         self
     }
 
-    /// Gives only a part of each record.
-    pub fn project(mut self, projection: Projection) -> Self {
-        self.asked.projection = Some(projection);
-        self
-    }
-
     /// Reads them all, a few records at a time. Their names are remembered, so
     /// a cycle ends where it closes, and there may be no more than
     /// `queries.maxScanned` of them. What is created meanwhile may be missing.
@@ -298,7 +288,7 @@ impl Descendants {
 struct Descent {
     storage: Arc<Storage>,
     scope: Scope,
-    projection: Option<Projection>,
+    shape: ReadShape,
     collections: VecDeque<CollectionName>,
     /// All that were met, the first one included.
     met: HashSet<Name>,
@@ -333,7 +323,7 @@ impl Descent {
         Ok(Self {
             storage: Arc::clone(&shared.database),
             scope,
-            projection: asked.projection,
+            shape: asked.shape.asked()?,
             collections: collections(&shared.database, asked.among).await?,
             met: HashSet::from([first.clone()]),
             depth: 0,
@@ -384,16 +374,14 @@ impl Descent {
             .iter()
             .map(|(_, id)| id.to_string())
             .collect();
-        let collection = handle(&self.storage, &name, &self.scope);
+        let collection = handle(&self.storage, &name, &self.scope)?;
         let mut query = collection
             .query(json!({ "_system.parentId": { "$in": ids } }))
+            .shaped(&self.shape)
             .include_deleted()
             .limit(PAGE.min(settings.max_limit));
         if let Some(cursor) = question.after.take() {
             query = query.after(cursor);
-        }
-        if let Some(projection) = &self.projection {
-            query = query.project(projection.clone());
         }
         let page = query.await?;
         for record in page.items {
@@ -498,6 +486,7 @@ impl Shared {
         let catalog = &self.database.catalog;
         let head = catalog.head(&self.name, id, Bodies::Omit).await?;
         let head = head.filter(|head| head.op != Op::Purge);
+        let scope = &scope.on(self)?;
         let rows = self.within(scope, head.into_iter().collect()).await?;
         Ok(rows.into_iter().next())
     }

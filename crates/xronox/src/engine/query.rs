@@ -17,7 +17,7 @@ use std::future::IntoFuture;
 use futures::future::BoxFuture;
 use serde::Serialize;
 use serde_json::Value;
-use xronox_model::{Direction, Filter, Projection};
+use xronox_model::{Direction, Filter, ReadShape};
 
 use self::request::{Request, Start};
 pub use self::{
@@ -26,7 +26,11 @@ pub use self::{
     records::Records,
 };
 use crate::{
-    Collection, Error, IntoDocument, IntoId, IntoMoment, IntoPath, engine::record::Record,
+    Collection, Error, IntoDocument, IntoId, IntoMoment, IntoPath,
+    engine::{
+        record::Record,
+        shape::{Shape, Sight, shaped},
+    },
 };
 
 /// Finds records; await it for a [`Page`], or [`stream`](Query::stream) all.
@@ -49,8 +53,13 @@ pub struct Query<'a> {
     collection: &'a Collection,
     what: &'static str,
     request: Request,
+    shape: Shape,
+    /// What is shown whatever the shape says: the caller has seen to it.
+    sight: Option<Sight>,
     broken: Option<Error>,
 }
+
+shaped!(Query<'_>, shape);
 
 /// Some of the records that match, in the order of the sort.
 ///
@@ -116,7 +125,9 @@ impl Collection {
     /// `queries.unindexed` is `error` ([`Unavailable`](crate::ErrorKind::Unavailable)
     /// while it is being built); [`Pruned`](crate::ErrorKind::Pruned) if the query
     /// looks back at what retention removed; [`NotFound`](crate::ErrorKind::NotFound)
-    /// if there is no record to begin after.
+    /// if there is no record to begin after;
+    /// [`Forbidden`](crate::ErrorKind::Forbidden) for what reads hidden fields
+    /// through a [sealed](Self::with_hidden) handle.
     pub fn query(&self, filter: impl IntoDocument) -> Query<'_> {
         self.ask("query", filter)
     }
@@ -138,10 +149,13 @@ impl Collection {
                 scope: self.scope.clone(),
                 ..Request::default()
             },
+            shape: Shape::default(),
+            sight: None,
             broken: None,
         };
-        match filter_of(filter) {
-            Ok(filter) => query.request.filter = self.scope.and(filter),
+        let filter = filter_of(filter);
+        match filter.and_then(|filter| self.scope.asked(&self.shared, filter)) {
+            Ok(filter) => query.request.filter = filter,
             Err(error) => query.broken = Some(error),
         }
         query
@@ -250,12 +264,6 @@ impl Query<'_> {
         self
     }
 
-    /// Gives only a part of each record.
-    pub fn project(mut self, projection: Projection) -> Self {
-        self.request.projection = Some(projection);
-        self
-    }
-
     /// Reads everything that matches, in the order of the sort, page after
     /// page: all as of one moment, the newest commit's unless
     /// [`as_of`](Self::as_of) says otherwise. (Where `versioning` is off, each
@@ -271,11 +279,41 @@ impl Query<'_> {
     pub async fn stream(self) -> Result<Records, Error> {
         let shared = &self.collection.shared;
         let doing = shared.doing(self.what, None);
+        let what = self.what;
+        let records = async {
+            let request = self.ready()?;
+            Records::open(std::sync::Arc::clone(shared), what, request).await
+        };
+        records.await.map_err(|e| e.during(&doing))
+    }
+
+    /// Asks for what a read across collections asks for.
+    pub(crate) fn shaped(mut self, read: &ReadShape) -> Self {
+        self.shape = Shape::of(read);
+        self
+    }
+
+    /// Shows this of each record.
+    fn seen(mut self, sight: Sight) -> Self {
+        self.sight = Some(sight);
+        self
+    }
+
+    /// The request, if its handle may make it.
+    fn ready(mut self) -> Result<Request, Error> {
         if let Some(error) = self.broken {
-            return Err(error.during(&doing));
+            return Err(error);
         }
-        let records = Records::open(std::sync::Arc::clone(shared), self.what, self.request).await;
-        records.map_err(|e| e.during(&doing))
+        let Collection { shared, scope } = self.collection;
+        let view = &shared.rules.view;
+        for (path, _) in &self.request.sort {
+            view.sort_allowed(path, scope.is_sealed())?;
+        }
+        self.request.sight = match self.sight {
+            Some(sight) => sight,
+            None => shared.sight(scope, &self.shape.asked()?)?,
+        };
+        Ok(self.request)
     }
 
     fn breaks(&mut self, error: Error) {
@@ -290,15 +328,9 @@ impl<'a> IntoFuture for Query<'a> {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let shared = &self.collection.shared;
-            let found = async {
-                match self.broken {
-                    Some(error) => Err(error),
-                    None => self.request.page(shared).await,
-                }
-            };
-            found
-                .await
-                .map_err(|e| e.during(&shared.doing(self.what, None)))
+            let what = self.what;
+            let found = async { self.ready()?.page(shared).await };
+            found.await.map_err(|e| e.during(&shared.doing(what, None)))
         })
     }
 }

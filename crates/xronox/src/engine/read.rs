@@ -3,13 +3,17 @@
 use std::future::IntoFuture;
 
 use futures::future::BoxFuture;
-use xronox_model::{Op, Projection, RecordId, VersionRow};
+use xronox_model::{Op, RecordId, VersionRow};
 use xronox_store::{Bodies, Cut, Which};
 
 use crate::{
     Collection, Error, ErrorKind, IntoId, IntoMoment, Moment,
     collection::Shared,
-    engine::{query::body::read_body, record::Record},
+    engine::{
+        query::body::read_body,
+        record::Record,
+        shape::{Shape, shaped},
+    },
 };
 
 /// Reads one record; await it.
@@ -23,8 +27,27 @@ pub struct Get<'a> {
     id: Result<RecordId, Error>,
     moment: Result<At, Error>,
     include_deleted: bool,
-    projection: Projection,
+    shape: Shape,
 }
+
+shaped!(Get<'_>, shape);
+
+/// Reads several records; await it.
+///
+/// Gives the newest versions in the order asked for; `None` where there is no
+/// such record or it is deleted. Made with [`Collection::get_many`].
+#[derive(Debug)]
+#[must_use = "a read does nothing until it is awaited"]
+pub struct GetMany<'a> {
+    collection: &'a Collection,
+    ids: Result<Vec<RecordId>, Error>,
+    shape: Shape,
+}
+
+shaped!(GetMany<'_>, shape);
+
+/// The most records that are read by their ids at once.
+const MAX_IDS: usize = 10_000;
 
 #[derive(Debug, Clone, Copy)]
 enum At {
@@ -75,7 +98,7 @@ impl Collection {
             id: id.into_id(),
             moment,
             include_deleted: false,
-            projection: Projection::everything(),
+            shape: Shape::default(),
         }
     }
 
@@ -86,37 +109,58 @@ impl Collection {
     ///
     /// [`Invalid`](ErrorKind::Invalid) for an impossible id, or more than
     /// 10,000 of them.
-    pub async fn get_many<I>(&self, ids: I) -> Result<Vec<Option<Record>>, Error>
+    pub fn get_many<I>(&self, ids: I) -> GetMany<'_>
     where
         I: IntoIterator,
         I::Item: IntoId,
     {
-        const MAX_IDS: usize = 10_000;
-        let doing = self.shared.doing("get_many", None);
-        let mut out = Vec::new();
+        // One too many is enough to know.
+        let ids = ids.into_iter().take(MAX_IDS + 1).map(IntoId::into_id);
+        GetMany {
+            collection: self,
+            ids: ids.collect(),
+            shape: Shape::default(),
+        }
+    }
+}
+
+impl GetMany<'_> {
+    async fn run(self) -> Result<Vec<Option<Record>>, Error> {
+        let Collection { shared, scope } = self.collection;
+        let ids = self.ids?;
+        if ids.len() > MAX_IDS {
+            let why = format!("at most {MAX_IDS} ids at once");
+            return Err(xronox_model::Invalid::at("ids", why).into());
+        }
+        let sight = shared.sight(scope, &self.shape.asked()?)?;
+        let mut out = Vec::with_capacity(ids.len());
         for id in ids {
-            if out.len() == MAX_IDS {
-                let why = format!("at most {MAX_IDS} ids at once");
-                return Err(xronox_model::Invalid::at("ids", why).into());
-            }
-            let id = id.into_id().map_err(|e| e.during(&doing))?;
-            let row = self
-                .shared
-                .newest(&id)
-                .await
-                .map_err(|e| e.during(&doing))?;
+            let row = shared.newest(&id).await?;
             let Some(row) = row.filter(VersionRow::live) else {
                 out.push(None);
                 continue;
             };
-            let record = self.shared.load(row).await;
-            out.push(match record.and_then(|record| self.scope.see(record)) {
-                Ok(record) => Some(record),
+            let record = shared.load(row).await;
+            out.push(match record.and_then(|record| scope.see(record)) {
+                Ok(record) => Some(sight.of(record)?),
                 Err(error) if *error.kind() == ErrorKind::NotFound => None,
-                Err(error) => return Err(error.during(&doing)),
+                Err(error) => return Err(error),
             });
         }
         Ok(out)
+    }
+}
+
+impl<'a> IntoFuture for GetMany<'a> {
+    type Output = Result<Vec<Option<Record>>, Error>;
+    type IntoFuture = BoxFuture<'a, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let shared = &self.collection.shared;
+            let read = self.run().await;
+            read.map_err(|e| e.during(&shared.doing("get_many", None)))
+        })
     }
 }
 
@@ -124,12 +168,6 @@ impl Get<'_> {
     /// Gives a deleted record too; its `_system.deleted` says so.
     pub fn include_deleted(mut self) -> Self {
         self.include_deleted = true;
-        self
-    }
-
-    /// Gives only a part of the record.
-    pub fn project(mut self, projection: Projection) -> Self {
-        self.projection = projection;
         self
     }
 }
@@ -146,12 +184,13 @@ impl<'a> IntoFuture for Get<'a> {
                 .map_err(|e| e.during(&shared.doing(self.what, None)))?;
             let read = async {
                 let at = self.moment?;
+                let sight = shared.sight(scope, &self.shape.asked()?)?;
                 let row = shared.row_at(&id, at).await?;
                 if row.op == Op::Purge || (row.system.deleted() && !self.include_deleted) {
                     return Err(not_found());
                 }
                 let record = scope.see(shared.load(row).await?)?;
-                record.project(&self.projection)
+                sight.of(record)
             };
             let result = read.await;
             shared.tell(scope, self.what, &id, result).await

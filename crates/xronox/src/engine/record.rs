@@ -9,7 +9,7 @@ use serde::{
 };
 use serde_json::{Map, Value};
 use xronox_model::{
-    Invalid, Op, Projection, RecordId, Sha256, SystemFields, Timestamp, VersionRow,
+    Invalid, Op, Projection, RecordId, Sha256, SystemFields, Timestamp, VersionRow, json,
 };
 
 use crate::{Error, ErrorKind};
@@ -55,6 +55,13 @@ impl Record {
         })
     }
 
+    /// The same record without what its checksum and size tell of the whole
+    /// document.
+    pub(crate) fn without_sums(mut self) -> Self {
+        self.row.body = None;
+        self
+    }
+
     /// The record's id.
     pub fn id(&self) -> &RecordId {
         &self.row.id
@@ -90,14 +97,19 @@ impl Record {
         &self.row.system
     }
 
-    /// SHA-256 of the document's canonical form.
+    /// SHA-256 of the document's canonical form, of a part of it too; `None`
+    /// through a handle that must not see the whole of it.
     pub fn sha256(&self) -> Option<Sha256> {
         self.row.body.as_ref().map(|body| body.sha256)
     }
 
-    /// Bytes of the document's canonical form, of a part of it too.
+    /// Bytes of the document's canonical form, of a part of it too; through a
+    /// handle that must not see the whole of it, of the part.
     pub fn size(&self) -> u64 {
-        self.row.body.as_ref().map_or(0, |body| body.size)
+        match &self.row.body {
+            Some(body) => body.size,
+            None => json::canonical(&self.document()).len() as u64,
+        }
     }
 
     /// The canonical JSON of the application's document, without `_id` and
@@ -112,15 +124,20 @@ impl Record {
     /// The application's document (or what a projection left of it), without
     /// `_id` and `_system`.
     pub fn document(&self) -> Value {
+        self.try_document().unwrap_or(Value::Null)
+    }
+
+    /// The same; verified bytes always parse.
+    pub(crate) fn try_document(&self) -> Result<Value, Error> {
         let mut document = match &self.content {
-            Content::Whole(bytes) => parse(bytes).unwrap_or(Value::Null),
+            Content::Whole(bytes) => parse(bytes)?,
             Content::Part(part) => part.clone(),
         };
         if let Value::Object(fields) = &mut document {
             fields.remove("_id");
             fields.remove("_system");
         }
-        document
+        Ok(document)
     }
 
     /// The record as JSON, `_id` and `_system` included.

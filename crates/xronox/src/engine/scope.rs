@@ -22,13 +22,20 @@ use crate::{
     storage::forbidden,
 };
 
-/// Which records a handle sees and writes.
+/// Which records a handle sees and writes, and whether what is hidden in them
+/// is kept from it.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Scope(Option<Arc<Limit>>);
+pub(crate) struct Scope {
+    limit: Option<Arc<Limit>>,
+    /// Whether hidden fields are out of reach.
+    sealed: bool,
+}
 
 #[derive(Debug)]
 struct Limit {
     filter: Filter,
+    /// What of the filter somebody said who cannot see hidden fields.
+    said_sealed: Filter,
     /// Two limits have the same name only if they are the same.
     name: String,
 }
@@ -79,8 +86,11 @@ impl Collection {
     /// [`Invalid`](ErrorKind::Invalid) for what is no filter, or names
     /// `_system` (or `insertedAt`, `updatedAt`, `deletedAt`): only the document
     /// and `_id` are known before a commit.
+    /// [`Forbidden`](ErrorKind::Forbidden) through a [sealed](Self::with_hidden)
+    /// handle for one that reads hidden fields.
     pub fn scoped(&self, filter: impl IntoDocument) -> Result<Self, Error> {
         let scope = self.scope.narrowed(filter);
+        let scope = scope.and_then(|scope| scope.on(&self.shared));
         Ok(Self {
             shared: Arc::clone(&self.shared),
             scope: scope.map_err(|e| e.during(&self.shared.doing("scoped", None)))?,
@@ -112,7 +122,10 @@ fn beyond() -> Error {
 }
 
 impl Scope {
-    pub(crate) const EVERYTHING: &'static Self = &Self(None);
+    pub(crate) const EVERYTHING: &'static Self = &Self {
+        limit: None,
+        sealed: false,
+    };
 
     pub(crate) fn narrowed(&self, filter: impl IntoDocument) -> Result<Self, Error> {
         let filter = filter_of(filter)?;
@@ -122,18 +135,61 @@ impl Scope {
                 return Err(Invalid::at(path.to_string(), why).into());
             }
         }
+        let mut said_sealed = match &self.limit {
+            None => Filter::default(),
+            Some(limit) => limit.said_sealed.clone(),
+        };
+        if self.sealed {
+            said_sealed = said_sealed.and(filter.clone());
+        }
         let filter = self.and(filter);
         let name = Sha256::of(&canonical(&filter.to_json())).to_string();
-        Ok(Self(Some(Arc::new(Limit { filter, name }))))
+        Ok(Self {
+            limit: Some(Arc::new(Limit {
+                filter,
+                said_sealed,
+                name,
+            })),
+            sealed: self.sealed,
+        })
     }
 
+    /// The same, with hidden fields out of reach from now on.
+    pub(crate) fn sealed_if(&self, sealed: bool) -> Self {
+        Self {
+            limit: self.limit.clone(),
+            sealed: self.sealed || sealed,
+        }
+    }
+
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.sealed
+    }
+
+    /// The scope on a collection. A database's handle is limited before anybody
+    /// knows which fields its collections hide.
+    pub(crate) fn on(&self, shared: &Shared) -> Result<Self, Error> {
+        if let Some(limit) = &self.limit {
+            let view = &shared.rules.view;
+            view.filter_allowed(&limit.said_sealed, true)?;
+        }
+        Ok(self.clone())
+    }
+
+    /// Whether these are all records.
     pub(crate) fn is_everything(&self) -> bool {
-        self.0.is_none()
+        self.limit.is_none()
+    }
+
+    /// A filter of somebody who has this scope on a collection, within it.
+    pub(crate) fn asked(&self, shared: &Shared, filter: Filter) -> Result<Filter, Error> {
+        shared.rules.view.filter_allowed(&filter, self.sealed)?;
+        Ok(self.and(filter))
     }
 
     /// A filter, within the scope.
-    pub(crate) fn and(&self, filter: Filter) -> Filter {
-        match &self.0 {
+    fn and(&self, filter: Filter) -> Filter {
+        match &self.limit {
             None => filter,
             Some(limit) => limit.filter.clone().and(filter),
         }
@@ -141,11 +197,13 @@ impl Scope {
 
     /// Names the scope, if it is not everything.
     pub(crate) fn name(&self) -> Option<&str> {
-        self.0.as_deref().map(|limit| &limit.name[..])
+        self.limit.as_deref().map(|limit| &limit.name[..])
     }
 
     pub(crate) fn admits(&self, id: &RecordId, document: &Value) -> bool {
-        let Some(limit) = &self.0 else { return true };
+        let Some(limit) = &self.limit else {
+            return true;
+        };
         limit.filter.matches(&Composed {
             id: &Value::from(id.to_string()),
             system: &Value::Null,

@@ -9,9 +9,10 @@ use xronox_model::{CollectionName, Identity, VersionRow};
 use xronox_store::Bodies;
 
 use crate::{
-    Database, Error, ErrorKind, IntoActor, Version,
+    Collection, Database, Error, ErrorKind, IntoActor, Version,
     engine::{
         across::{Asked, asked, collections, fingerprint, foreign, handle, parts},
+        shape::shaped,
         who::somebody,
     },
 };
@@ -35,6 +36,7 @@ pub struct Trail<'a> {
 }
 
 asked!(Trail);
+shaped!(Trail<'_>, asked.shape);
 
 /// A version, and the collection that it is in.
 ///
@@ -48,7 +50,7 @@ pub struct Trace {
     /// The version.
     #[serde(flatten)]
     pub version: Version,
-    /// Its document, if it was asked for and is still there.
+    /// What is shown of its document, if it was asked for and is still there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub document: Option<Value>,
 }
@@ -145,6 +147,7 @@ impl Trail<'_> {
         let limit = asked.page_limit(storage)?;
         let most = storage.settings.queries.max_scanned.max(1);
         let question = json!(["trail", identity.kind, identity.identifier]);
+        let shape = std::mem::take(&mut asked.shape).asked()?;
         let fingerprint = fingerprint(storage, &question, &asked);
         let mut start = match &asked.after {
             Some(cursor) => Some(place(cursor, &fingerprint)?),
@@ -158,7 +161,8 @@ impl Trail<'_> {
             }
             let here = start.take().filter(|(_, start)| *start == name);
             let mut from = here.map_or(0, |(cv, _)| cv);
-            let shared = handle(storage, &name, scope).shared;
+            let Collection { shared, scope } = &handle(storage, &name, scope)?;
+            let sight = shared.sight(scope, &shape)?;
             loop {
                 let left = limit - page.items.len();
                 if left == 0 || page.scanned >= most || bytes >= MAX_PAGE_BYTES {
@@ -190,7 +194,7 @@ impl Trail<'_> {
                 for row in shared.within(scope, made).await? {
                     let document = if documents {
                         match shared.load(row.clone()).await {
-                            Ok(record) => Some(record.whole()?),
+                            Ok(record) => Some(sight.of(record)?.try_document()?),
                             // Removed since, or never there.
                             Err(error) if is_gone(&error) => None,
                             Err(error) => return Err(error),
@@ -200,7 +204,7 @@ impl Trail<'_> {
                     };
                     page.items.push(Trace {
                         collection: name.clone(),
-                        version: Version::of(row),
+                        version: shared.version_of(scope, row),
                         document,
                     });
                 }

@@ -4,11 +4,14 @@ use std::future::IntoFuture;
 
 use futures::future::BoxFuture;
 use serde_json::json;
-use xronox_model::{Identity, Invalid, Projection, SystemFields};
+use xronox_model::{Identity, Invalid, SystemFields};
 
 use crate::{
     Database, Error, IntoActor, LocatedPage,
-    engine::across::{Across, Asked, Step, asked},
+    engine::{
+        across::{Across, Asked, Step, asked},
+        shape::shaped,
+    },
 };
 
 /// Finds what an identity created or changed last, in every collection; await
@@ -24,6 +27,7 @@ pub struct Who<'a> {
 }
 
 asked!(Who);
+shaped!(Who<'_>, asked.shape);
 
 impl Database {
     /// The records that an identity created, and those whose newest version it
@@ -83,14 +87,6 @@ impl Database {
 pub(crate) fn somebody(identity: impl IntoActor) -> Result<Identity, Error> {
     let identity = identity.into_actor()?;
     identity.ok_or_else(|| Invalid::at("identity", "names nobody").into())
-}
-
-impl Who<'_> {
-    /// Gives only a part of each record.
-    pub fn project(mut self, projection: Projection) -> Self {
-        self.asked.projection = Some(projection);
-        self
-    }
 }
 
 impl<'a> IntoFuture for Who<'a> {

@@ -14,6 +14,7 @@ use crate::{
         attribution::{Attribution, attributed},
         draft::{Draft, brief},
         lineage::descending,
+        prepare::canonical,
         read::not_found,
         scope::Scope,
     },
@@ -85,7 +86,8 @@ impl Collection {
     /// [`Invalid`](ErrorKind::Invalid) if the document is none, is too large
     /// or holds a number that cannot be kept exactly,
     /// [`AlreadyExists`](ErrorKind::AlreadyExists) if another live record
-    /// holds one of its unique keys.
+    /// holds one of its unique keys, [`Forbidden`](ErrorKind::Forbidden) if it
+    /// holds a hidden field and the handle is [sealed](Self::with_hidden).
     pub fn create(&self, document: impl IntoDocument) -> Create<'_> {
         Create {
             collection: self,
@@ -119,11 +121,18 @@ impl Collection {
     /// A document equal to the current one writes nothing and gives the
     /// current version with [`unchanged`](Written::unchanged) set.
     ///
+    /// Hidden fields (`hiddenFields`) that the document does not give stay as
+    /// they are; a [`patch`](Self::patch) that names one removes it. Inside
+    /// arrays they stay with their elements: those with the same `id` (or
+    /// `_id`), else those that look the same, else those that take their
+    /// places.
+    ///
     /// # Errors
     ///
     /// [`NotFound`](ErrorKind::NotFound), [`Deleted`](ErrorKind::Deleted),
     /// [`Conflict`](ErrorKind::Conflict) if the record is not at
     /// [`expected_ov`](Change::expected_ov), and as [`create`](Self::create).
+    /// [`Invalid`](ErrorKind::Invalid) where hidden fields would be lost.
     pub fn update(&self, id: impl IntoId, document: impl IntoDocument) -> Change<'_> {
         self.change("update", id, document.into_document().map(New::Whole))
     }
@@ -132,7 +141,8 @@ impl Collection {
     /// `{"$unset": [paths]}` in it removes paths. A dot or backslash inside a
     /// property name is written `\.` or `\\`.
     ///
-    /// Concurrent patches of one record are all kept.
+    /// Concurrent patches of one record are all kept. A hidden field that none of
+    /// the paths (and values there) names stays, inside what is replaced too.
     ///
     /// # Errors
     ///
@@ -281,7 +291,9 @@ impl<'a> IntoFuture for Create<'a> {
                     return Err(error);
                 }
                 self.attribution.check()?;
-                let document = shared.rules.accept(self.document?)?;
+                let document = canonical(self.document?, shared.rules.max_bytes)?;
+                shared.may_write(scope, &document.document)?;
+                shared.rules.demand(&document.document)?;
                 // The lineage as it is given: what the parent hands on may
                 // be gone when the request is repeated.
                 let idempotency = shared.idempotency(
@@ -334,8 +346,14 @@ impl<'a> IntoFuture for Change<'a> {
                 self.attribution.check()?;
                 let new = self.new?;
                 let asked = match &new {
-                    New::Whole(document) => document.clone(),
-                    New::Patched(changes) => Value::Object(changes.clone()),
+                    New::Whole(document) => {
+                        shared.may_write(scope, document)?;
+                        document.clone()
+                    }
+                    New::Patched(changes) => {
+                        shared.may_patch(scope, changes)?;
+                        Value::Object(changes.clone())
+                    }
                 };
                 let idempotency = shared.idempotency(
                     scope,
@@ -356,7 +374,16 @@ impl<'a> IntoFuture for Change<'a> {
                     skip_unchanged: !self.always,
                     scope,
                 };
+                let view = &shared.rules.view;
                 let written = match new {
+                    New::Whole(document) if shared.hides() => {
+                        let document = canonical(document, shared.rules.max_bytes)?.document;
+                        let replace = |current: &mut Value| {
+                            let before = std::mem::replace(current, document.clone());
+                            view.keep(current, &before)
+                        };
+                        shared.write_changed(&draft, &replace).await
+                    }
                     New::Whole(document) if !scope.is_everything() => {
                         // What it goes on from has to be in the scope too.
                         let replace = |current: &mut Value| {
@@ -370,7 +397,14 @@ impl<'a> IntoFuture for Change<'a> {
                         shared.write_whole(&draft, &document).await
                     }
                     New::Patched(changes) => {
-                        let patch = |document: &mut Value| xronox_model::patch(document, &changes);
+                        let patch = |document: &mut Value| {
+                            let before = shared.hides().then(|| document.clone());
+                            xronox_model::patch(document, &changes)?;
+                            match before {
+                                None => Ok(()),
+                                Some(before) => view.keep_beside(document, &before, &changes),
+                            }
+                        };
                         shared.write_changed(&draft, &patch).await
                     }
                 };

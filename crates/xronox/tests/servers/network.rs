@@ -148,7 +148,7 @@ async fn stalls_for_good(server: Mongod) {
             }
             _ => panic!("{error}"),
         };
-        let read = back(|| orders.get_many([format!("r{n}")]));
+        let read = back(|| orders.get_many([format!("r{n}")]).into_future());
         let found = within(LIMIT, read).await[0].is_some();
         assert_eq!(found, written, "{error}");
         there += u64::from(found);

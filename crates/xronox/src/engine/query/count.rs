@@ -50,7 +50,7 @@ impl Collection {
     pub fn count(&self, filter: impl IntoDocument) -> Count<'_> {
         Count {
             collection: self,
-            filter: filter_of(filter).map(|filter| self.scope.and(filter)),
+            filter: filter_of(filter).and_then(|filter| self.scope.asked(&self.shared, filter)),
             view: View::default(),
             broken: None,
         }

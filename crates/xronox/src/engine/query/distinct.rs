@@ -15,7 +15,8 @@ const MAX_BYTES: usize = 64 * 1024 * 1024;
 impl Collection {
     /// The different values at a path of the records that match, in the order
     /// in which queries sort. Of an array its elements count; where nothing is,
-    /// nothing does.
+    /// nothing does. What is hidden in them counts only where the path names
+    /// it.
     ///
     /// # Errors
     ///
@@ -28,7 +29,8 @@ impl Collection {
     ) -> Result<Vec<Value>, Error> {
         let path = path.into_path()?;
         let gathered = async {
-            let mut records = self.query(filter).stream().await?;
+            let sight = self.shared.sight_of(&self.scope, &path)?;
+            let mut records = self.query(filter).seen(sight).stream().await?;
             let (mut values, mut held) = (BTreeMap::new(), 0);
             while let Some(record) = records.try_next().await? {
                 for value in values_at(&record.json(), &path) {

@@ -12,6 +12,7 @@ use futures::{
     stream::{self, BoxStream},
 };
 
+use xronox_model::Projection;
 use xronox_store::Cut;
 
 use super::{
@@ -30,6 +31,7 @@ const PAGE: usize = 1000;
 pub struct Records {
     cv: Option<u64>,
     settled: bool,
+    shown: Projection,
     pages: BoxStream<'static, Result<Record, Error>>,
 }
 
@@ -43,6 +45,11 @@ impl Records {
     /// [`Page::settled`](crate::Page::settled).
     pub fn settled(&self) -> bool {
         self.settled
+    }
+
+    /// What is shown of each record.
+    pub fn shown(&self) -> &Projection {
+        &self.shown
     }
 
     pub(super) async fn open(
@@ -61,6 +68,7 @@ impl Records {
                 state = State(Some(Cut { cv, settled: false }));
             }
         }
+        let shown = request.sight.projection().clone();
         let reader = Reader {
             left: request.limit.unwrap_or(usize::MAX),
             over: state.is_void() || request.limit == Some(0),
@@ -82,6 +90,7 @@ impl Records {
         Ok(Self {
             cv,
             settled: state.settled(),
+            shown,
             pages: records.boxed(),
         })
     }

@@ -1,9 +1,7 @@
 //! What a query asks for, and answering it.
 
 use serde_json::{Value, json};
-use xronox_model::{
-    Direction, Filter, Invalid, Op, Path, Projection, RecordId, Sha256, json::canonical,
-};
+use xronox_model::{Direction, Filter, Invalid, Op, Path, RecordId, Sha256, json::canonical};
 use xronox_store::{Bodies, Cut, Which};
 
 use super::{
@@ -16,11 +14,11 @@ use super::{
 use crate::{
     Error, ErrorKind, Moment,
     collection::Shared,
-    engine::{read::pruned, record::Record, scope::Scope},
+    engine::{read::pruned, record::Record, scope::Scope, shape::Sight},
 };
 
 /// What is asked for.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Request {
     pub(super) scope: Scope,
     /// Within the scope.
@@ -29,7 +27,7 @@ pub(super) struct Request {
     pub(super) limit: Option<usize>,
     pub(super) start: Option<Start>,
     pub(super) view: View,
-    pub(super) projection: Option<Projection>,
+    pub(super) sight: Sight,
 }
 
 /// Which state of the collection is looked at.
@@ -113,9 +111,7 @@ impl Request {
         state: &State,
     ) -> Result<Stretch, Error> {
         let filled = page::fill(search, after, limit, bounds).await?;
-        let everything = Projection::everything();
-        let projection = self.projection.as_ref().unwrap_or(&everything);
-        let items = search.records(filled.candidates, projection).await?;
+        let items = search.records(filled.candidates, &self.sight).await?;
         Ok(Stretch {
             items,
             next: filled.next,

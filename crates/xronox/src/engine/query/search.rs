@@ -6,8 +6,7 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::Value;
 use xronox_model::{
-    Composed, Direction, Filter, Location, Narrow, Path, Projection, RecordId, VersionRow,
-    alias_of, keys_at,
+    Composed, Direction, Filter, Location, Narrow, Path, RecordId, VersionRow, alias_of, keys_at,
 };
 use xronox_store::{Access, Bodies, Find, Position};
 
@@ -18,7 +17,10 @@ use super::{
 use crate::{
     Error,
     collection::Shared,
-    engine::record::{Record, parse_only},
+    engine::{
+        record::{Record, parse_only},
+        shape::Sight,
+    },
 };
 
 /// What is looked for, in which order and in which state of the collection.
@@ -286,12 +288,12 @@ impl<'a> Search<'a> {
     pub(super) async fn records(
         &self,
         mut candidates: Vec<Candidate>,
-        projection: &Projection,
+        sight: &Sight,
     ) -> Result<Vec<Record>, Error> {
         self.fetch_shed(&mut candidates).await?;
         let records = candidates
             .into_iter()
-            .map(|candidate| self.record(candidate, projection));
+            .map(|candidate| self.record(candidate, sight));
         let records: Vec<Option<Record>> = stream::iter(records)
             .buffered(READ_AHEAD)
             .try_collect()
@@ -342,11 +344,7 @@ impl<'a> Search<'a> {
         Ok(())
     }
 
-    async fn record(
-        &self,
-        candidate: Candidate,
-        projection: &Projection,
-    ) -> Result<Option<Record>, Error> {
+    async fn record(&self, candidate: Candidate, sight: &Sight) -> Result<Option<Record>, Error> {
         let Candidate {
             rank,
             row,
@@ -369,6 +367,6 @@ impl<'a> Search<'a> {
             // The record has these bytes already, decoded.
             body.inline = None;
         }
-        Record::new(row, bytes).project(projection).map(Some)
+        sight.of(Record::new(row, bytes)).map(Some)
     }
 }
