@@ -377,12 +377,25 @@ pub(crate) struct Lineage {
     pub(crate) descendants: bool,
 }
 
+/// What is shown of documents.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Shown {
+    /// Show what this projection of the collection shows, `*` for everything
+    #[arg(long, value_name = "NAME")]
+    pub(crate) projection: Option<String>,
+    /// Show hidden fields too
+    #[arg(long)]
+    pub(crate) show_hidden: bool,
+}
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Get {
     pub(crate) collection: String,
     pub(crate) id: String,
     #[command(flatten)]
     pub(crate) point: Point,
+    #[command(flatten)]
+    pub(crate) shown: Shown,
     /// Print it even if it is deleted
     #[arg(long)]
     pub(crate) deleted: bool,
@@ -399,8 +412,10 @@ pub(crate) struct Find {
     #[arg(long, value_name = "FIELDS", allow_hyphen_values = true)]
     pub(crate) sort: Option<String>,
     /// Print only these fields, with commas between
-    #[arg(long, value_name = "FIELDS")]
+    #[arg(long, value_name = "FIELDS", conflicts_with = "projection")]
     pub(crate) fields: Option<String>,
+    #[command(flatten)]
+    pub(crate) shown: Shown,
     /// At most so many [default: 50]
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<u64>,
@@ -455,6 +470,8 @@ pub(crate) struct Export {
     #[arg(long, value_name = "JSON")]
     pub(crate) filter: Option<String>,
     #[command(flatten)]
+    pub(crate) shown: Shown,
+    #[command(flatten)]
     pub(crate) past: Past,
 }
 
@@ -475,12 +492,16 @@ pub(crate) struct Diff {
     pub(crate) from: Option<u64>,
     /// The later version [default: the newest]
     pub(crate) to: Option<u64>,
+    #[command(flatten)]
+    pub(crate) shown: Shown,
 }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Blame {
     pub(crate) collection: String,
     pub(crate) id: String,
+    #[command(flatten)]
+    pub(crate) shown: Shown,
 }
 
 #[derive(Debug, clap::Args)]

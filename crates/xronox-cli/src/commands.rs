@@ -84,6 +84,22 @@ pub(crate) fn run(command: Command, cx: &mut Context) -> BoxFuture<'_, Result<Ex
     .boxed()
 }
 
+/// A read that shows what the options say.
+macro_rules! showing {
+    ($shown:expr, $read:expr) => {{
+        let (mut read, shown) = ($read, &$shown);
+        if shown.show_hidden {
+            read = read.include_hidden();
+        }
+        if let Some(name) = &shown.projection {
+            read = read.project(name);
+        }
+        read
+    }};
+}
+
+use showing;
+
 /// Reads the JSON of an option.
 fn parse(option: &str, text: &str) -> Result<Value, Failure> {
     json::parse(text.as_bytes()).map_err(|error| Failure::invalid(format!("{option}: {error}")))

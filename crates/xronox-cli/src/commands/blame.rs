@@ -2,6 +2,7 @@
 
 use xronox::Blame as Part;
 
+use super::showing;
 use crate::{
     args::Blame,
     context::Context,
@@ -10,11 +11,8 @@ use crate::{
 };
 
 pub(super) async fn run(args: Blame, cx: &mut Context) -> Result<Exit, Failure> {
-    let parts = cx
-        .collection(&args.collection)
-        .await?
-        .blame(&args.id)
-        .await?;
+    let collection = cx.collection(&args.collection).await?;
+    let parts = showing!(args.shown, collection.blame(&args.id)).await?;
     if cx.out.json {
         for part in &parts {
             cx.out.value(part)?;

@@ -3,6 +3,7 @@
 use serde_json::Value;
 use xronox::{Collection, PatchOp};
 
+use super::showing;
 use crate::{
     args::Diff,
     context::Context,
@@ -17,7 +18,7 @@ pub(super) async fn run(args: Diff, cx: &mut Context) -> Result<Exit, Failure> {
     let collection = cx.collection(&args.collection).await?;
     let id = &args.id;
     let (from, to) = versions(&collection, &args).await?;
-    let operations = collection.diff(id, from, to).await?;
+    let operations = showing!(args.shown, collection.diff(id, from, to)).await?;
     if cx.out.json {
         for operation in &operations {
             cx.out.value(operation)?;
@@ -26,7 +27,8 @@ pub(super) async fn run(args: Diff, cx: &mut Context) -> Result<Exit, Failure> {
     }
     cx.out
         .line(format_args!("{}/{id}  ov {from} → {to}", args.collection))?;
-    let before = collection.get_version(id, from).await?.document();
+    let before = showing!(args.shown, collection.get_version(id, from));
+    let before = before.await?.document();
     for operation in &operations {
         cx.out
             .line(format_args!("  {}", described(operation, &before)))?;

@@ -3,10 +3,11 @@
 use std::io::IsTerminal;
 
 use futures::TryStreamExt;
+use xronox::{Collection, Include, Projection};
 
-use super::find::filter;
+use super::{find::filter, showing};
 use crate::{
-    args::Export,
+    args::{Export, Shown},
     context::Context,
     exit::{Exit, Failure},
     output::counted,
@@ -14,7 +15,8 @@ use crate::{
 
 pub(super) async fn run(args: Export, cx: &mut Context) -> Result<Exit, Failure> {
     let collection = cx.collection(&args.collection).await?;
-    let mut query = collection.query(filter(args.filter.as_deref())?);
+    let query = collection.query(filter(args.filter.as_deref())?);
+    let mut query = showing!(args.shown, query);
     if let Some(moment) = args.past.moment() {
         query = query.as_of(moment);
     }
@@ -37,5 +39,31 @@ pub(super) async fn run(args: Export, cx: &mut Context) -> Result<Exit, Failure>
     let as_of = cv.map_or_else(String::new, |cv| format!(" as of cv {cv}"));
     cx.notices
         .say(&format!("exported {}{as_of}", counted(count, "record")));
+    if let Some(left_out) = left_out(&collection, &args.shown, records.shown()) {
+        cx.notices.say(&left_out);
+    }
     Ok(Exit::Done)
+}
+
+/// What an export is without, if it is without anything.
+fn left_out(collection: &Collection, asked: &Shown, shown: &Projection) -> Option<String> {
+    if shown.is_everything() {
+        return None;
+    }
+    let beyond = |name: &str| format!("what the projection `{name}` does not show");
+    let mut parts = Vec::new();
+    if let Some(name) = &asked.projection {
+        parts.push(beyond(name));
+    } else {
+        let default = collection.projections().get("default");
+        let narrow = |it: &Projection| *it.include() != Include::All || !it.exclude().is_empty();
+        parts.extend(default.filter(|it| narrow(it)).map(|_| beyond("default")));
+        let hidden = collection.hidden_fields();
+        if !asked.show_hidden && !hidden.is_empty() {
+            let fields: Vec<String> = hidden.iter().map(ToString::to_string).collect();
+            let fields = fields.join(", ");
+            parts.push(format!("the hidden fields {fields} (--show-hidden)"));
+        }
+    }
+    Some(format!("left out: {}", parts.join(", ")))
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 use xronox::{Error, Projection, Record};
 
-use super::{parse, quoted};
+use super::{parse, quoted, showing};
 use crate::{
     args::Find,
     context::Context,
@@ -31,7 +31,8 @@ pub(super) async fn run(args: Find, cx: &mut Context) -> Result<Exit, Failure> {
     let mut cv = None;
     while left > 0 {
         let limit = usize::try_from(left.min(PAGE)).unwrap_or(usize::MAX);
-        let mut query = collection.query(filter.clone()).limit(limit);
+        let query = collection.query(filter.clone()).limit(limit);
+        let mut query = showing!(args.shown, query);
         if let Some(sort) = &sort {
             query = query.sort_json(sort);
         }

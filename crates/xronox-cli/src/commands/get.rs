@@ -1,5 +1,6 @@
 //! `xronox get`
 
+use super::showing;
 use crate::{
     args::Get,
     context::Context,
@@ -9,11 +10,12 @@ use crate::{
 pub(super) async fn run(args: Get, cx: &mut Context) -> Result<Exit, Failure> {
     let collection = cx.collection(&args.collection).await?;
     let id = &args.id;
-    let mut get = match (args.point.ov, args.point.moment()) {
+    let get = match (args.point.ov, args.point.moment()) {
         (Some(ov), _) => collection.get_version(id, ov),
         (None, Some(moment)) => collection.get_as_of(id, moment),
         (None, None) => collection.get_latest(id),
     };
+    let mut get = showing!(args.shown, get);
     if args.deleted {
         get = get.include_deleted();
     }
