@@ -153,6 +153,54 @@
 //! # }
 //! ```
 //!
+//! # What a read shows
+//!
+//! A collection may hide some of its fields: no read shows them unless it is
+//! asked to. A projection chooses parts, by paths or by a name that the
+//! configuration gives it. Who gets a *sealed* handle never sees what is
+//! hidden, whatever they ask; and nobody loses what they do not see.
+//!
+//! ```
+//! # use serde_json::json;
+//! use xronox::Config;
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), xronox::Error> {
+//! let config = Config::from_json(
+//!     r#"{
+//!         "dbConnections": { "main": { "mongoUri": "memory:" } },
+//!         "databases": { "runtime": { "tenantDatabases": [
+//!             { "tenantId": "default", "dbConnRef": "main", "dbName": "shop" }
+//!         ] } },
+//!         "collectionMaps": { "orders": {
+//!             "hiddenFields": ["_internal"],
+//!             "projection": { "short": { "include": ["id", "total"] } }
+//!         } }
+//!     }"#,
+//! )?;
+//! # let xronox = xronox::Xronox::open(config).await?;
+//! # let orders = xronox.collection("orders")?;
+//! let order = json!({ "total": 10, "to": "Rome", "_internal": { "margin": 4 } });
+//! orders.create_with_id("o1", order).await?;
+//!
+//! let plain = orders.get_latest("o1").await?;
+//! assert_eq!(plain.document(), json!({ "total": 10, "to": "Rome" }));
+//! let all = orders.get_latest("o1").include_hidden().await?;
+//! assert_eq!(all.document()["_internal"]["margin"], 4);
+//! let short = orders.get_latest("o1").project("short").await?;
+//! assert_eq!(short.json(), json!({ "_id": "o1", "total": 10 }));
+//! let named = orders.get_latest("o1").project(["to", "_internal.margin"]).await?;
+//! assert_eq!(named.json(), json!({ "to": "Rome", "_internal": { "margin": 4 } }));
+//!
+//! let sealed = orders.with_hidden(false);
+//! let refused = sealed.query(json!({ "_internal.margin": 4 })).await.unwrap_err();
+//! assert_eq!(refused.kind(), &xronox::ErrorKind::Forbidden);
+//! sealed.update("o1", json!({ "total": 12 })).await?;
+//! let all = orders.get_latest("o1").include_hidden().await?;
+//! assert_eq!(all.document(), json!({ "total": 12, "_internal": { "margin": 4 } }));
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # What changed, and who
 //!
 //! ```

@@ -153,7 +153,8 @@ impl Collection {
     /// ```
     ///
     /// Restores bring back whole versions, hidden fields included. That an id
-    /// or a unique key is taken is told all the same.
+    /// or a unique key is taken is told all the same, and so is it where
+    /// something hidden stands in the way of a write.
     #[must_use = "it is the handle that is returned that is sealed"]
     pub fn with_hidden(&self, shown: bool) -> Self {
         Self {

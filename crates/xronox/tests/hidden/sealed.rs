@@ -96,6 +96,16 @@ async fn nothing_hidden_is_asked_about() {
             (json!({ "l": { "$in": [{ "s": "a" }] } }), "`l`"),
             (json!({ "o.h": { "$regex": "^s" } }), "`o.h`"),
             (json!({ "l.s": "a" }), "`l.s`"),
+            (json!({ "l.0": { "id": 1 } }), "`l.0`"),
+            (json!({ "l": { "$size": 2 } }), "`l`"),
+            (
+                json!({ "l": { "$not": { "$elemMatch": { "s": "a" } } } }),
+                "`l.s`",
+            ),
+            (
+                json!({ "l": { "$all": [{ "$elemMatch": { "s": "a" } }] } }),
+                "`l.s`",
+            ),
             (json!({ "l.0.s": "a" }), "`l.0.s`"),
             (json!({ "l": { "$elemMatch": { "s": "a" } } }), "`l.s`"),
             (
@@ -119,7 +129,7 @@ async fn nothing_hidden_is_asked_about() {
             // The same is no secret to others.
             assert!(all.query(&filter).await.is_ok(), "{filter}");
         }
-        for path in ["h", "h.x", "o", "l", "l.s", "l.0.s"] {
+        for path in ["h", "h.x", "o", "l", "l.s", "l.0", "l.0.s"] {
             let named = format!("`{path}`");
             let sorted = sealed.query(json!({})).sort(path, Direction::Ascending);
             forbidden(sorted.await, &named);
