@@ -216,3 +216,37 @@ async fn hostile_documents_meet_a_bounded_check() {
         }
     }
 }
+
+/// What a write does not show and so keeps counts like what it names.
+#[tokio::test]
+async fn hidden_fields_are_there_too() {
+    let mut settings = settings(&adults());
+    let people = settings.collection_maps.get_mut("people").unwrap();
+    people.hidden_fields = vec!["email".parse().unwrap()];
+    for store in stores(settings).await {
+        let people = store.xronox.collection("people").unwrap();
+        let shown = json!({ "age": 30, "tags": [{ "name": "b" }] });
+        assert_eq!(places(people.create(shown.clone()).await), ["email"]);
+        let mut whole = ann();
+        whole["key"] = json!(1);
+        people.create_with_id("ann", whole).await.unwrap();
+        people.update("ann", shown.clone()).await.unwrap();
+        people.patch("ann", json!({ "key": 1 })).await.unwrap();
+        let mut imported = shown.clone();
+        imported["key"] = json!(1);
+        imported["age"] = json!(31);
+        let mut other = imported.clone();
+        other["key"] = json!(2);
+        let import = async |document: Value| {
+            let mut import = people.import().key("key".parse()?).start().await?;
+            import.add(document).await?;
+            import.finish().await
+        };
+        assert_eq!(import(imported).await.unwrap().updated, 1);
+        assert_eq!(places(import(other).await), ["email"]);
+        let latest = people.get_latest("ann").include_hidden().await.unwrap();
+        assert_eq!(latest.document()["email"], "ann@example.org");
+        assert_eq!(latest.document()["age"], 31);
+        assert_eq!(people.count(json!({})).await.unwrap().count, 1);
+    }
+}
