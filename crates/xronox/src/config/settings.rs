@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use xronox_model::Invalid;
 
 use super::{
     Analytics, Audit, CollectionMap, CounterRule, CounterRules, DevShadow, Encryption, Fallback,
@@ -113,6 +114,20 @@ pub struct Queries {
     /// The largest page. Default: 1,000.
     #[schemars(range(min = 1))]
     pub max_limit: usize,
+}
+
+impl Queries {
+    /// The size of a page of which this is asked.
+    pub(crate) fn page(&self, asked: Option<usize>) -> Result<usize, Invalid> {
+        match asked.unwrap_or(self.default_limit.min(self.max_limit)) {
+            0 => Err(Invalid::at("limit", "at least 1")),
+            limit if limit > self.max_limit => {
+                let why = format!("at most {} (`queries.maxLimit`)", self.max_limit);
+                Err(Invalid::at("limit", why))
+            }
+            limit => Ok(limit),
+        }
+    }
 }
 
 impl Default for Queries {

@@ -77,22 +77,6 @@ impl Asked {
             }
         }
     }
-
-    /// The size of a page, as the settings allow it.
-    pub(crate) fn page_limit(&self, storage: &Storage) -> Result<usize, Error> {
-        let settings = &storage.settings.queries;
-        let limit = self
-            .limit
-            .unwrap_or(settings.default_limit.min(settings.max_limit));
-        if limit == 0 {
-            return Err(Invalid::at("limit", "at least 1").into());
-        }
-        if limit > settings.max_limit {
-            let why = format!("at most {} (`queries.maxLimit`)", settings.max_limit);
-            return Err(Invalid::at("limit", why).into());
-        }
-        Ok(limit)
-    }
 }
 
 /// The setters that every question across collections has.
@@ -182,7 +166,7 @@ impl Across<'_> {
         if let Some(error) = asked.broken.take() {
             return Err(error);
         }
-        let limit = asked.page_limit(self.storage)?;
+        let limit = self.storage.settings.queries.page(asked.limit)?;
         let shape = std::mem::take(&mut asked.shape).asked()?;
         let fingerprint = fingerprint(self.storage, &self.question, &asked);
         let mut start = match &asked.after {

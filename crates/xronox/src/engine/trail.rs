@@ -144,7 +144,7 @@ impl Trail<'_> {
             return Err(error);
         }
         let (storage, scope) = (&database.storage, &database.scope);
-        let limit = asked.page_limit(storage)?;
+        let limit = storage.settings.queries.page(asked.limit)?;
         let most = storage.settings.queries.max_scanned.max(1);
         let question = json!(["trail", identity.kind, identity.identifier]);
         let shape = std::mem::take(&mut asked.shape).asked()?;

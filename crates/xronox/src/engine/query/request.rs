@@ -46,17 +46,7 @@ pub(super) enum Start {
 
 impl Request {
     pub(super) async fn page(&self, shared: &Shared) -> Result<Page, Error> {
-        let settings = &shared.database.settings.queries;
-        let limit = self
-            .limit
-            .unwrap_or(settings.default_limit.min(settings.max_limit));
-        if limit == 0 {
-            return Err(Invalid::at("limit", "at least 1").into());
-        }
-        if limit > settings.max_limit {
-            let why = format!("at most {} (`queries.maxLimit`)", settings.max_limit);
-            return Err(Invalid::at("limit", why).into());
-        }
+        let limit = shared.database.settings.queries.page(self.limit)?;
         let order = Order::new(&self.sort)?;
         let state = self
             .view
