@@ -252,7 +252,7 @@ impl MongoCatalog {
     }
 
     async fn names_object(&self, name: &CollectionName, key: &str) -> Result<bool, StoreError> {
-        let query = Query::of(doc! { "l.k": key }).at_most(1);
+        let query = Query::of(doc! { "l.k": key, "n": { "$exists": true } }).at_most(1);
         self.core
             .db
             .within(async {

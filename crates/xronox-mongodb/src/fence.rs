@@ -15,7 +15,9 @@
 //! to their place late, or sends them again, finds it taken, and by whom.
 //!
 //! Fences have negative `_id`s, and traces those of their rows; neither have an
-//! `n`. They are small, and stay as long as the collection does.
+//! `n`: whatever reads or changes rows by their `_id` asks for one
+//! ([`rows_at`](crate::read::rows_at)). They are small, and stay as long as the
+//! collection does.
 
 use std::fmt;
 

@@ -387,6 +387,7 @@ fn statement(cv: u64, keys: &FieldKeys, tag: &str) -> Result<RawDocumentBuf, Sto
     raw(&doc! {
         "q": {
             "_id": int(cv),
+            "n": { "$exists": true },
             "op": { "$ne": PURGE },
             "st": { "$exists": false },
             path: { "$exists": false },

@@ -18,7 +18,7 @@ use crate::{
     fence::Fenced,
     ledger::{Change, Changes, Facts, Needs},
     names::Names,
-    read::{Query, batch_of, decode_all},
+    read::{Query, batch_of, decode_all, rows_at},
     requests,
     row::{self, FENCED, PURGE, Stored, id_of, item, place},
     shape::{COUNTER, Counter, Shape, int, time},
@@ -253,7 +253,7 @@ impl Pen<'_> {
             .collect::<Result<Vec<_>, _>>()?;
         for (stub, to) in &changes.extended {
             updates.push(raw(&doc! {
-                "q": { "_id": int(*stub) }, "u": { "$set": { "to": int(*to) } },
+                "q": rows_at(int(*stub)), "u": { "$set": { "to": int(*to) } },
             })?);
         }
         let met = self.send(command::update(ver, &updates)).await?;
@@ -376,7 +376,8 @@ pub(crate) fn update_of(
     change: Change,
     shape: &Shape,
 ) -> Result<RawDocumentBuf, StoreError> {
-    let mut filter = doc! { "_id": int(row.cv) };
+    // A trace of it stays as it is.
+    let mut filter = rows_at(int(row.cv));
     if change.ended {
         // Nobody else can have ended it, unless it was only remembered. (The
         // record in the filter would have the server weigh its indexes for

@@ -14,6 +14,7 @@ use crate::{
     ledger::{Facts, Needs, stored_key},
     log_first::{Entry, Writer},
     pen::Pen,
+    read::rows_at,
     row::{binary, item},
     shape::{date, int},
 };
@@ -92,8 +93,7 @@ impl Writer<'_> {
                 None => {}
             }
             // The row says so first: whoever applies its successor frees it.
-            let row =
-                raw(&doc! { "q": { "_id": int(cv) }, "u": { "$addToSet": { "u": &stored } } })?;
+            let row = raw(&doc! { "q": rows_at(int(cv)), "u": { "$addToSet": { "u": &stored } } })?;
             self.send(&mut session, command::update(&place.names.ver, &[row]))
                 .await?;
             let expired = doc! { "$lt": date(place.counter.clock) };

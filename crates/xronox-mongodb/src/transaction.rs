@@ -23,7 +23,7 @@ use crate::{
     ledger::{Changes, Facts, Ledger, Needs, carry_out, most_versions, stored_key},
     names::Names,
     pen::{Pen, Place},
-    read::Query,
+    read::{Query, rows_at},
     shape::{Counter, int},
 };
 
@@ -384,7 +384,7 @@ impl Pen<'_> {
                 Some(_) => {}
                 None => {
                     held.push(raw(&doc! {
-                        "q": { "_id": int(row.cv) },
+                        "q": rows_at(int(row.cv)),
                         "u": { "$addToSet": { "u": &stored } },
                     })?);
                     holders.insert(stored.clone(), id.clone());

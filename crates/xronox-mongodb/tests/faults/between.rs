@@ -6,13 +6,13 @@ use mongodb::bson::{Document, doc};
 use parking_lot::Mutex;
 use serde_json::json;
 use xronox_model::{
-    Attempt, Body, Direction, Encoding, FieldKeys, IndexKeys, IndexSpec, KeyRange, Location,
-    OrderedKey, Path, RecordId, Sha256,
+    Attempt, Body, BucketRole, Direction, Encoding, FieldKeys, IndexKeys, IndexSpec, KeyRange,
+    Location, OrderedKey, Path, RecordId, Sha256,
 };
 use xronox_mongodb::{ConnectionOptions, MongoCatalog};
 use xronox_store::{
-    Access, Append, Batch, Bodies, Catalog, Find, Found, NewBody, Outcome, Purge, Refusal,
-    StoreError, Which,
+    Access, Append, Batch, Bodies, Catalog, Find, Found, Mutation, NewBody, Outcome, Purge,
+    Refusal, StoreError, Which,
 };
 
 use crate::{
@@ -468,4 +468,42 @@ async fn what_was_removed_is_not_changed_any_more() {
         assert_eq!(updated.unwrap()[0].cv, 3);
         assert_eq!(places(catalog).await, [4, 5]);
     }
+}
+
+/// Nor does a body move to a place that would then never be cleared.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_moved_of_what_was_removed() {
+    let database = Database::on(standalone());
+    let stepped = Stepped::open(&database).await;
+    let catalog = &stepped.catalog;
+    let object = |key: &str| Location::Object {
+        space: "s".to_owned(),
+        role: BucketRole::Records,
+        key: key.to_owned(),
+    };
+    let mut outside = create("a");
+    if let NewBody::Given(body) = &mut outside.body {
+        body.location = object("old");
+        body.inline = None;
+    }
+    commit(catalog, vec![create("warm"), outside])
+        .await
+        .unwrap();
+    let relocate = Mutation::Relocate {
+        cv: 1,
+        from: object("old"),
+        to: object("new"),
+    };
+    let batch = Batch {
+        epoch: 0,
+        mutations: vec![relocate],
+    };
+    stepped.before("update", 1, &database, async |catalog, _| {
+        assert_eq!(purged(&catalog, "a").await, 2);
+    });
+    catalog.commit(&[(name(), batch)]).await.unwrap();
+    assert!(stepped.stepped());
+    assert_eq!(places(catalog).await, [0, 2]);
+    assert!(!catalog.names_key("old").await.unwrap());
+    assert!(!catalog.names_key("new").await.unwrap());
 }
