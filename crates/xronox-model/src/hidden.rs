@@ -109,14 +109,59 @@ impl CollectionView {
         current: &Value,
         changes: &Map<String, Value>,
     ) -> Result<(), Invalid> {
-        let changes = patch::read(changes)?;
-        let unnamed = |hidden: &&[String]| {
-            let named =
-                |change: &patch::Change<'_>| reaches(change.path.segments(), change.value, hidden);
-            !changes.iter().any(named)
-        };
-        let hidden: Vec<&[String]> = self.written().map(Path::segments).filter(unnamed).collect();
-        keep(document, current, &hidden, "")
+        for change in patch::read(changes)? {
+            let segments = change.path.segments();
+            let mut hidden = Vec::new();
+            for path in self.written() {
+                beneath(segments, path.segments(), &mut hidden);
+            }
+            let before = segments.iter().try_fold(current, child);
+            let Some(before) = before.filter(|_| !hidden.is_empty()) else {
+                continue;
+            };
+            match segments.iter().try_fold(&mut *document, child_mut) {
+                Some(now) => keep(now, before, &hidden, &change.path.to_string())?,
+                None => {
+                    if let Some(part) = hidden_part(before, &hidden) {
+                        patch::set(document, &change.path, &part)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn child<'v>(value: &'v Value, name: &String) -> Option<&'v Value> {
+    match value {
+        Value::Object(fields) => fields.get(name),
+        Value::Array(elements) => elements.get(index(name)?),
+        _ => None,
+    }
+}
+
+fn child_mut<'v>(value: &'v mut Value, name: &String) -> Option<&'v mut Value> {
+    match value {
+        Value::Object(fields) => fields.get_mut(name),
+        Value::Array(elements) => elements.get_mut(index(name)?),
+        _ => None,
+    }
+}
+
+/// Collects what of a hidden path lies beneath another path. A number there may
+/// be an index, as in [`reaches`].
+fn beneath<'h>(path: &[String], hidden: &'h [String], below: &mut Vec<&'h [String]>) {
+    match (path, hidden) {
+        (_, []) => {}
+        ([], hidden) => below.push(hidden),
+        ([name, rest @ ..], [wanted, inner @ ..]) => {
+            if name == wanted {
+                beneath(rest, inner, below);
+            }
+            if index(name).is_some() {
+                beneath(rest, hidden, below);
+            }
+        }
     }
 }
 
@@ -283,9 +328,7 @@ fn keep_in_elements(
     let by_place = left.iter().all(|before| changed.contains(before));
     if left.is_empty() || changed.is_empty() {
         // They are gone, or were not there before.
-    } else if left.len() == changed.len() {
-        pairs.extend(changed.into_iter().zip(left));
-    } else if by_place && new.len() >= old.len() {
+    } else if by_place && (left.len() == changed.len() || new.len() >= old.len()) {
         pairs.extend(left.into_iter().map(|place| (place, place)));
     } else {
         return Err(Invalid::at(
@@ -364,9 +407,9 @@ mod tests {
                 json!({"l": [{"n": 3, "s": "a"}, {"n": 2, "s": "b"}, {"n": 4}]}),
             ),
             (
-                json!({"l": [{"n": 1, "s": "a"}, {"n": 2, "s": "b"}]}),
-                json!({"l": [{"n": 2}, {"n": 5}]}),
-                json!({"l": [{"n": 2, "s": "b"}, {"n": 5, "s": "a"}]}),
+                json!({"l": [{"n": 1, "s": "a"}, {"n": 2, "s": "b"}, {"n": 3}]}),
+                json!({"l": [{"n": 4}, {"n": 2}]}),
+                json!({"l": [{"n": 4, "s": "a"}, {"n": 2, "s": "b"}]}),
             ),
             // They are given.
             (
@@ -410,6 +453,12 @@ mod tests {
                 json!({"l": [{"n": 2}, {"n": 3}, {"n": 4}]}),
                 "l",
             ),
+            // Whether the first one is gone or another nobody can tell.
+            (
+                json!({"l": [{"n": 1, "s": "a"}, {"n": 2, "s": "b"}]}),
+                json!({"l": [{"n": 2}, {"n": 5}]}),
+                "l",
+            ),
         ] {
             let refused = view.keep(&mut new.clone(), &current).unwrap_err();
             assert_eq!(refused.path(), at, "{current} {new}");
@@ -437,6 +486,38 @@ mod tests {
                 json!({"o": {"h": 5}, "$unset": ["l.0.s"]}),
                 json!({"h": 1, "o": {"h": 5}, "l": [{"n": 1}]}),
             ),
+        ] {
+            let mut document = current.clone();
+            crate::patch(&mut document, map(&changes)).unwrap();
+            view.keep_beside(&mut document, &current, map(&changes))
+                .unwrap();
+            assert_eq!(document, patched, "{changes}");
+        }
+    }
+
+    #[test]
+    fn each_change_of_a_patch_keeps_by_itself() {
+        let view = view(&["l.s"]);
+        let current = json!({"l": [{"n": 1, "s": "a"}, {"n": 2, "s": "b"}]});
+        for (changes, patched) in [
+            (
+                json!({"l.0.s": "c", "l.1": {"n": 3}}),
+                json!({"l": [{"n": 1, "s": "c"}, {"n": 3, "s": "b"}]}),
+            ),
+            (
+                json!({"l.0": {"n": 1, "s": "c"}, "l.1": {"n": 3}}),
+                json!({"l": [{"n": 1, "s": "c"}, {"n": 3, "s": "b"}]}),
+            ),
+            (
+                json!({"$unset": ["l.0.s"], "l.1": {"n": 3}}),
+                json!({"l": [{"n": 1}, {"n": 3, "s": "b"}]}),
+            ),
+            // At its place, whatever another looks like.
+            (
+                json!({"l.0": {"n": 2}}),
+                json!({"l": [{"n": 2, "s": "a"}, {"n": 2, "s": "b"}]}),
+            ),
+            (json!({"$unset": ["l"]}), json!({})),
         ] {
             let mut document = current.clone();
             crate::patch(&mut document, map(&changes)).unwrap();

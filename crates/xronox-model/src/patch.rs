@@ -140,7 +140,7 @@ fn compare(a: &Path, b: &Path) -> Ordering {
     keyed(a).cmp(&keyed(b))
 }
 
-fn set(doc: &mut Value, path: &Path, value: &Value) -> Result<(), Invalid> {
+pub(crate) fn set(doc: &mut Value, path: &Path, value: &Value) -> Result<(), Invalid> {
     let segments = path.segments();
     let fits = MAX_DEPTH
         .checked_sub(segments.len())

@@ -142,7 +142,7 @@ impl Projection {
 
     /// Whether it returns every document as it is.
     pub fn is_everything(&self) -> bool {
-        let leaves_out = |node: &Node| node.exclude || node.hide;
+        let leaves_out = |node: &Node| (node.exclude || node.hide) && !node.show;
         self.include == Include::All && !self.tree.has(&leaves_out)
     }
 
