@@ -244,9 +244,66 @@ async fn hidden_fields_are_there_too() {
         };
         assert_eq!(import(imported).await.unwrap().updated, 1);
         assert_eq!(places(import(other).await), ["email"]);
+        // What is wrong with it is not told to who must not see it.
+        let bad = people.patch("ann", json!({ "email": "no address" })).await;
+        assert_eq!(places(bad), ["email"]);
         let latest = people.get_latest("ann").include_hidden().await.unwrap();
         assert_eq!(latest.document()["email"], "ann@example.org");
         assert_eq!(latest.document()["age"], 31);
         assert_eq!(people.count(json!({})).await.unwrap().count, 1);
     }
+}
+
+/// Demands that came later are not met by what is hidden, and a sealed handle
+/// is told no more than that.
+#[tokio::test]
+async fn a_sealed_handle_is_told_nothing_of_what_is_hidden() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = async |schema: Value| {
+        let mut config = Config::dev(folder.path());
+        let map = CollectionMap {
+            validation: Some(Validation {
+                schema: Some(schema.into()),
+                ..Validation::default()
+            }),
+            hidden_fields: vec!["contacts".parse().unwrap()],
+            ..CollectionMap::default()
+        };
+        config.settings.collection_maps = [("people".to_owned(), map)].into();
+        Xronox::open(config).await.unwrap()
+    };
+    let before = open(json!({})).await;
+    let people = before.collection("people").unwrap();
+    let whole = json!({ "n": 1, "contacts": { "ann@example.org": { "age": 5 } } });
+    people.create_with_id("a", whole).await.unwrap();
+    before.close().await.unwrap();
+
+    let schema = json!({
+        "properties": {
+            "n": { "maximum": 5 },
+            "contacts": { "additionalProperties": { "properties": { "age": { "minimum": 18 } } } },
+        },
+    });
+    let after = open(schema).await;
+    let people = after.collection("people").unwrap();
+    let told = people
+        .patch("a", json!({ "n": 9 }))
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        told.contains("ann@example") && told.contains("18"),
+        "{told}"
+    );
+    let sealed = people.with_hidden(false);
+    let refused = sealed.patch("a", json!({ "n": 9 })).await.unwrap_err();
+    let told = refused.to_string();
+    assert!(
+        !told.contains("ann@example") && !told.contains("18"),
+        "{told}"
+    );
+    let mut paths: Vec<&str> = refused.places().iter().map(xronox::Invalid::path).collect();
+    paths.sort_unstable();
+    assert_eq!(paths, ["contacts", "n"]);
+    after.close().await.unwrap();
 }

@@ -14,7 +14,7 @@ use crate::{
     engine::{
         attribution::Attribution,
         committer::{Known, Pending, Trouble},
-        prepare::{Canonical, Prepared, unique_keys},
+        prepare::{Canonical, Prepared, canonical, unique_keys},
         read::not_found,
         record::parse,
         scope::Scope,
@@ -247,7 +247,12 @@ impl Shared {
                 }
                 let mut document = expected.document.clone();
                 change(&mut document)?;
-                let changed = self.rules.accept(document)?;
+                let changed = canonical(document, self.rules.max_bytes)?;
+                if self.veils(draft.scope) {
+                    self.rules.demand_veiled(&changed.document)?;
+                } else {
+                    self.rules.demand(&changed.document)?;
+                }
                 draft.scope.check(draft.id, &changed.document)?;
                 Ok(changed)
             };

@@ -271,6 +271,10 @@ impl<'a> IntoFuture for SmartInsert<'a> {
                 if fields.is_empty() {
                     return Err(Invalid::at("", "a key has one property at least").into());
                 }
+                for field in &fields {
+                    let view = &shared.rules.view;
+                    view.path_allowed(field, "a key", scope.is_sealed())?;
+                }
                 let spec = IndexSpec::unique(fields);
                 let key = UniqueKey::of(&document.document, &spec)?
                     .ok_or_else(|| lacking(&spec, &document.document))?;

@@ -718,7 +718,7 @@ impl Shared {
             document = &kept;
         }
         if self.hides() {
-            self.rules.demand(&document.document)?;
+            self.rules.demand_veiled(&document.document)?;
         }
         let draft = Draft {
             id,

@@ -41,14 +41,9 @@ pub(crate) fn canonical(given: Value, max_bytes: u64) -> Result<Canonical, Error
     fields.remove("_system");
     let bytes = json::canonical(&document);
     if bytes.len() as u64 > max_bytes {
-        return Err(Invalid::at(
-            "",
-            format!(
-                "the document has {} bytes; `payloads.maxBytes` allows {max_bytes}",
-                bytes.len()
-            ),
-        )
-        .into());
+        // Not how many: some may be of what the caller must not see.
+        let why = format!("the document has more than {max_bytes} bytes, `payloads.maxBytes`");
+        return Err(Invalid::at("", why).into());
     }
     Ok(Canonical {
         sha256: Sha256::of(&bytes),
@@ -77,9 +72,8 @@ impl Shared {
         let most = self.database.catalog.capabilities().max_inline;
         if inline && stored.len() as u64 > most {
             let why = format!(
-                "the document would be stored in {} bytes, and the catalog takes {most}: larger \
-                 ones need a place for payloads",
-                stored.len()
+                "the document would be stored in more than {most} bytes, which is what the \
+                 catalog takes: larger ones need a place for payloads"
             );
             return Err(Invalid::at("", why).into());
         }

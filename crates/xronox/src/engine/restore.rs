@@ -65,6 +65,8 @@ impl Collection {
     /// version, or it was purged, [`Pruned`](crate::ErrorKind::Pruned) if retention
     /// removed the version, [`Conflict`](crate::ErrorKind::Conflict) if the record is
     /// not at [`expected_ov`](RestoreObject::expected_ov),
+    /// [`Forbidden`](crate::ErrorKind::Forbidden) where fields are hidden from the
+    /// handle,
     /// [`AlreadyExists`](crate::ErrorKind::AlreadyExists) if another live record now
     /// holds a unique key of the version, [`Unsupported`](crate::ErrorKind::Unsupported)
     /// for a moment where versioning is off, [`Invalid`](crate::ErrorKind::Invalid).
@@ -118,6 +120,7 @@ impl<'a> IntoFuture for RestoreObject<'a> {
                     return Err(error);
                 }
                 self.attribution.check()?;
+                shared.unveiled(scope, "a restore tells")?;
                 let source = shared.to_restore(&id, self.target).await?;
                 let draft = Draft {
                     id: &id,

@@ -152,9 +152,9 @@ impl Collection {
     /// # }
     /// ```
     ///
-    /// Restores bring back whole versions, hidden fields included. That an id
-    /// or a unique key is taken is told all the same, and so is it where
-    /// something hidden stands in the way of a write.
+    /// Restores, which bring back whole versions, and [`size`](Self::size) are
+    /// refused too. That an id or a unique key is taken is told all the same, and
+    /// so is it where something hidden stands in the way of a write.
     #[must_use = "it is the handle that is returned that is sealed"]
     pub fn with_hidden(&self, shown: bool) -> Self {
         Self {
@@ -207,8 +207,17 @@ impl Shared {
     }
 
     /// Whether there is something that a handle must not see.
-    fn veils(&self, scope: &Scope) -> bool {
+    pub(crate) fn veils(&self, scope: &Scope) -> bool {
         scope.is_sealed() && self.hides()
+    }
+
+    /// Refuses what would tell a handle of what it must not see.
+    pub(crate) fn unveiled(&self, scope: &Scope, what: &str) -> Result<(), Error> {
+        if self.veils(scope) {
+            let why = format!("{what} of hidden fields, and this handle cannot see them");
+            return Err(forbidden(&why));
+        }
+        Ok(())
     }
 
     /// Whether there are fields that a plain read does not show.

@@ -36,10 +36,13 @@ impl Collection {
     ///
     /// # Errors
     ///
-    /// [`Unavailable`](crate::ErrorKind::Unavailable),
+    /// [`Forbidden`](crate::ErrorKind::Forbidden) where fields are hidden from
+    /// the handle; [`Unavailable`](crate::ErrorKind::Unavailable),
     /// [`Closed`](crate::ErrorKind::Closed).
     pub async fn size(&self) -> Result<Size, Error> {
         let shared = self.whole("size")?;
+        let unveiled = shared.unveiled(&self.scope, "sizes tell");
+        unveiled.map_err(|e| e.during(&shared.doing("size", None)))?;
         let catalog = &shared.database.catalog;
         let read = async {
             let size = catalog.size(&shared.name).await?;

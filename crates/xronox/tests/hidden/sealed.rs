@@ -260,6 +260,22 @@ async fn no_handle_of_it_is_open() {
     }
 }
 
+/// Whole versions are compared and brought back, and whole ones are counted.
+#[tokio::test]
+async fn restores_and_sizes_need_an_open_handle() {
+    for store in stores().await {
+        let all = people(&store).await;
+        let sealed = all.with_hidden(false);
+        all.patch("a", json!({ "h": "other" })).await.unwrap();
+        forbidden(sealed.restore_object("a").to_ov(0).await, "hidden");
+        let whole = sealed.restore_collection(Moment::Cv(0));
+        forbidden(whole.dry_run().await, "hidden");
+        forbidden(sealed.size().await, "hidden");
+        assert!(all.size().await.unwrap().bytes > 0);
+        assert_eq!(all.restore_object("a").to_ov(0).await.unwrap().ov, 2);
+    }
+}
+
 #[tokio::test]
 async fn a_copy_needs_an_open_handle() {
     for store in stores().await {
@@ -295,6 +311,12 @@ async fn no_write_names_it() {
             let mut keyed = document.clone();
             keyed["k"] = json!(1);
             forbidden(sealed.smart_insert(&keyed, ["k"]).await, named);
+            // A key of what holds hidden fields would compare them.
+            for key in ["o", "l"] {
+                let visible = json!({ "o": { "v": 3 }, "l": [{ "n": 1 }] });
+                let keyed = sealed.smart_insert(visible, [key]).await;
+                forbidden(keyed, &format!("`{key}`"));
+            }
             let many = sealed.create_many([json!({ "n": 2 }), document.clone()]);
             let [made, refused] = &many.await.unwrap()[..] else {
                 panic!("two outcomes");

@@ -71,7 +71,8 @@ impl Collection {
     /// # Errors
     ///
     /// [`Unsupported`](crate::ErrorKind::Unsupported) where versioning is off,
-    /// [`Invalid`](crate::ErrorKind::Invalid) for a version that the
+    /// [`Forbidden`](crate::ErrorKind::Forbidden) where fields are hidden from
+    /// the handle, [`Invalid`](crate::ErrorKind::Invalid) for a version that the
     /// collection has not reached, [`NotFound`](crate::ErrorKind::NotFound)
     /// for a job to resume that is none,
     /// [`Unavailable`](crate::ErrorKind::Unavailable) and
@@ -120,6 +121,8 @@ impl<'a> IntoFuture for RestoreCollection<'a> {
     fn into_future(mut self) -> Self::IntoFuture {
         Box::pin(async move {
             let shared = self.collection.whole(WHAT)?;
+            let unveiled = shared.unveiled(&self.collection.scope, "a restore tells");
+            unveiled.map_err(|e| e.during(&shared.doing(WHAT, None)))?;
             let begun = self.begin().await;
             let job = begun.map_err(|e| e.during(&shared.doing(WHAT, None)))?;
             // The only record that this is about is the job.
