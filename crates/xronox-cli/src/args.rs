@@ -119,6 +119,10 @@ pub(crate) enum Command {
     Put(Put),
     /// Merge into a record what was found out about it
     Enrich(Enrich),
+    /// Put a file into a record
+    Attach(Attach),
+    /// Write out a file of a record
+    Fetch(Fetch),
     /// Print a record
     Get(Get),
     /// List records, those that a filter matches
@@ -337,6 +341,50 @@ pub(crate) struct Enrich {
     pub(crate) expected_ov: Option<u64>,
     #[command(flatten)]
     pub(crate) attribution: Attribution,
+}
+
+/// Puts a file, of whatever length, into a record at a place that `base64Props`
+/// of the configuration names. Earlier versions keep what was there.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Attach {
+    pub(crate) collection: String,
+    pub(crate) id: String,
+    /// Where in the document, such as invoice or photos.0.image
+    pub(crate) path: String,
+    /// The file, `-` for standard input
+    pub(crate) file: PathBuf,
+    /// What it is, such as image/png; as a rule the configuration says so
+    #[arg(long, value_name = "TYPE")]
+    pub(crate) content_type: Option<String>,
+    /// Only if the record's newest version is this one
+    #[arg(long, value_name = "N")]
+    pub(crate) expected_ov: Option<u64>,
+    #[command(flatten)]
+    pub(crate) attribution: Attribution,
+}
+
+/// Writes a file of a record to standard output, or with --output to a file,
+/// which is there only once all of it is. With --json, tells about that file.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Fetch {
+    pub(crate) collection: String,
+    pub(crate) id: String,
+    /// Where in the document, such as invoice or photos.0.image
+    pub(crate) path: String,
+    #[command(flatten)]
+    pub(crate) point: Point,
+    /// The file to write
+    #[arg(short, long, value_name = "FILE", conflicts_with = "url")]
+    pub(crate) output: Option<PathBuf>,
+    /// As text, in UTF-8
+    #[arg(long)]
+    pub(crate) text: bool,
+    /// Print a URL that anybody can fetch it with for a while (S3, Azure, GCS)
+    #[arg(long)]
+    pub(crate) url: bool,
+    /// How many seconds that URL lasts
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600, requires = "url")]
+    pub(crate) ttl: u64,
 }
 
 fn located(text: &str) -> Result<(String, String), String> {

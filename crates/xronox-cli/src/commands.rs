@@ -1,5 +1,6 @@
 //! The commands, one a file.
 
+mod attach;
 mod blame;
 mod changes;
 mod completions;
@@ -10,6 +11,7 @@ mod demo;
 mod diff;
 mod enrich;
 mod export;
+mod fetch;
 mod find;
 mod gc;
 mod get;
@@ -55,6 +57,8 @@ pub(crate) fn run(command: Command, cx: &mut Context) -> BoxFuture<'_, Result<Ex
                 Command::Init => init::run(cx).await,
                 Command::Put(args) => put::run(args, cx).await,
                 Command::Enrich(args) => enrich::run(args, cx).await,
+                Command::Attach(args) => attach::run(args, cx).await,
+                Command::Fetch(args) => fetch::run(args, cx).await,
                 Command::Get(args) => get::run(args, cx).await,
                 Command::Find(args) => find::run(args, cx).await,
                 Command::Export(args) => export::run(args, cx).await,

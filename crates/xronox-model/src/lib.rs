@@ -8,6 +8,7 @@
 pub(crate) mod arbitrary;
 mod diff;
 mod error;
+mod file;
 pub mod filter;
 mod hidden;
 mod id;
@@ -31,6 +32,10 @@ mod version;
 
 pub use diff::{PatchOp, apply, changed_paths, diff};
 pub use error::Invalid;
+pub use file::{
+    File, TextRendition, each_file_reference, each_value_at, file_reference, is_file_reference,
+    same_files,
+};
 pub use filter::Filter;
 pub use id::{
     Attempt, CollectionName, MAX_COLLECTION_NAME_BYTES, MAX_ID_BYTES, RecordId, RecordIdRef,
@@ -47,8 +52,8 @@ pub use path::Path;
 pub use projection::{
     CollectionView, DEFAULT_PROJECTION, Include, Projection, ReadShape, Refused, Selection,
 };
-pub use sha256::Sha256;
-pub use storage::{MAX_ENCODED_NAME, database_prefix, encode_name, item_key};
+pub use sha256::{Sha256, Sha256Hasher};
+pub use storage::{MAX_ENCODED_NAME, blob_key, database_prefix, encode_name, item_key, text_key};
 pub use system::{Imported, SystemChange, SystemFields};
 pub use time::Timestamp;
 pub use version::{Body, BucketRole, Encoding, Location, Op, VersionRow};

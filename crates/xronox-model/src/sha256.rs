@@ -29,6 +29,22 @@ impl Sha256 {
     }
 }
 
+/// Makes the hash of bytes that come one after the other.
+#[derive(Debug, Clone, Default)]
+pub struct Sha256Hasher(sha2::Sha256);
+
+impl Sha256Hasher {
+    /// Takes more bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The hash of all of them.
+    pub fn finish(self) -> Sha256 {
+        Sha256(self.0.finalize().into())
+    }
+}
+
 impl FromStr for Sha256 {
     type Err = Invalid;
 

@@ -6,7 +6,7 @@
 
 use std::fmt::Write;
 
-use crate::{Attempt, CollectionName, RecordId, Sha256};
+use crate::{Attempt, CollectionName, Path, RecordId, Sha256};
 
 /// Encoded names longer than this are replaced by their hash.
 pub const MAX_ENCODED_NAME: usize = 200;
@@ -65,8 +65,39 @@ pub fn item_key(
     ov: u64,
     attempt: Attempt,
 ) -> String {
+    let folder = attempt_folder(database_prefix, collection, id, ov, attempt);
+    format!("{folder}/item.json")
+}
+
+/// The key of the file that `attempt` put for a place in a record:
+/// `<folder of the attempt>/files/<place>/blob.bin`.
+pub fn blob_key(
+    database_prefix: &str,
+    collection: &CollectionName,
+    id: &RecordId,
+    ov: u64,
+    attempt: Attempt,
+    path: &Path,
+) -> String {
+    let folder = attempt_folder(database_prefix, collection, id, ov, attempt);
+    format!("{folder}/files/{}/blob.bin", encode_name(&path.to_string()))
+}
+
+/// The key of the same file as text: beside it, `text.txt`.
+pub fn text_key(blob_key: &str) -> String {
+    let folder = blob_key.strip_suffix("blob.bin").unwrap_or(blob_key);
+    format!("{folder}text.txt")
+}
+
+fn attempt_folder(
+    database_prefix: &str,
+    collection: &CollectionName,
+    id: &RecordId,
+    ov: u64,
+    attempt: Attempt,
+) -> String {
     format!(
-        "{database_prefix}/{}/{}/v{ov}/{attempt}/item.json",
+        "{database_prefix}/{}/{}/v{ov}/{attempt}",
         encode_name(collection.as_str()),
         encode_name(&id.to_string()),
     )

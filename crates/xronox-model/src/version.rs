@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    Attempt, Identity, IndexKeys, Invalid, RecordId, Sha256, SystemFields, Timestamp,
+    Attempt, File, Identity, IndexKeys, Invalid, RecordId, Sha256, SystemFields, Timestamp,
     json::canonical,
 };
 
@@ -125,6 +125,17 @@ pub struct Body {
     pub location: Location,
     /// The stored bytes of an inline body, where they were asked for.
     pub inline: Option<Bytes>,
+    /// The files that references in the document stand for, in the order of
+    /// their paths.
+    pub files: Vec<File>,
+}
+
+impl Body {
+    /// Where it is stored, and where its files are.
+    pub fn locations(&self) -> impl Iterator<Item = &Location> {
+        let files = self.files.iter().flat_map(File::locations);
+        std::iter::once(&self.location).chain(files)
+    }
 }
 
 /// One version of one record.
@@ -184,7 +195,7 @@ impl VersionRow {
     }
 
     /// SHA-256 of the row's canonical form, without what may change later
-    /// (`to_cv`, location, encoding, index keys): the link that the record's next row carries.
+    /// (`to_cv`, locations, encoding, index keys): the link that the record's next row carries.
     pub fn hash(&self) -> Sha256 {
         if let Some(hash) = self.pruned {
             return hash;
@@ -208,6 +219,9 @@ impl VersionRow {
         if let Some(body) = &self.body {
             put("sha256", json!(body.sha256));
             put("size", json!(body.size));
+            if !body.files.is_empty() {
+                put("files", body.files.iter().map(File::facts).collect());
+            }
         }
         put("restoredFrom", json!(self.restored_from));
         put("prevHash", json!(self.prev_hash));

@@ -145,13 +145,18 @@ impl Check<'_> {
         to: u64,
     ) -> Result<(), Failure> {
         let there = |yes: bool| doc! { "$exists": yes };
+        // Of the body; those of its files have `f`.
+        let place = doc! { "$or": [
+            { "l.s": there(true), "l.f": there(false) },
+            { "l": { "$elemMatch": { "f": there(false) } } },
+        ] };
         let wrong = [
             (
-                doc! { "h": there(true), "l": there(false), "b": there(false) },
+                doc! { "h": there(true), "b": there(false), "$nor": [&place] },
                 "names an inline body that is not there",
             ),
             (
-                doc! { "b": there(true), "$or": [{ "h": there(false) }, { "l": there(true) }] },
+                doc! { "b": there(true), "$or": [{ "h": there(false) }, place] },
                 "has an inline body that it does not name",
             ),
             (

@@ -187,7 +187,8 @@ impl Work {
 
     /// Whether rows that it adds or changes name objects.
     fn names_objects(&self) -> bool {
-        let object = |body: &Body| matches!(body.location, Location::Object { .. });
+        let is_object = |location: &Location| matches!(location, Location::Object { .. });
+        let object = |body: &Body| body.locations().any(is_object);
         let names = |mutation: &Mutation| match mutation {
             Mutation::Append(append) => {
                 matches!(&append.body, NewBody::Given(body) if object(body))

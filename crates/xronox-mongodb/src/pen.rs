@@ -7,7 +7,7 @@ use mongodb::{
     ClientSession,
     bson::{Bson, Document, RawArrayBuf, RawDocument, RawDocumentBuf, doc, raw::cstr},
 };
-use xronox_model::{CollectionName, Location, RecordId, Sha256, Timestamp, VersionRow};
+use xronox_model::{Body, CollectionName, Location, RecordId, Sha256, Timestamp, VersionRow};
 use xronox_store::StoreError;
 
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
     names::Names,
     read::{Query, batch_of, decode_all, rows_at},
     requests,
-    row::{self, FENCED, PURGE, Stored, id_of, item, place},
+    row::{self, FENCED, PURGE, Stored, id_of, item, places},
     shape::{COUNTER, Counter, Shape, int, time},
 };
 
@@ -88,6 +88,9 @@ impl Pen<'_> {
             && !shape.has_unique()
         {
             recalled = self.core.recent.recall(born, &needs.newest);
+            // What the counter does not tell of is gone, with a server that was
+            // brought back to an earlier state; its place is to be taken anew.
+            recalled.retain(|stored| stored.row.cv < place.first);
         }
         for stored in &recalled {
             needs.newest.remove(&stored.row.id);
@@ -139,11 +142,12 @@ impl Pen<'_> {
                 let replaced = needs.replaced.contains(&stored.row.id)
                     && stored.row.to_cv.is_none()
                     && stored.row.newest_only_since.is_some();
-                if let Some(body) = &stored.row.body
-                    && let Location::Object { key, .. } = &body.location
-                    && (replaced || needs.pruned.contains(&pruned))
-                {
-                    objects.insert(key.clone());
+                if replaced || needs.pruned.contains(&pruned) {
+                    let locations = stored.row.body.iter().flat_map(Body::locations);
+                    objects.extend(locations.filter_map(|location| match location {
+                        Location::Object { key, .. } => Some(key.clone()),
+                        Location::Inline => None,
+                    }));
                 }
                 // A row with its body comes before the same one without.
                 if seen.insert(stored.row.cv) {
@@ -410,11 +414,10 @@ pub(crate) fn update_of(
         unset.insert("o", "");
     }
     if change.moved
-        && let Some(body) = &row.body
-        && let Location::Object { space, role, key } = &body.location
+        && let Some(places) = row.body.as_ref().and_then(places)
     {
-        let place = Document::try_from(&place(space, *role, key));
-        set.insert("l", place.map_err(|_| row::damaged("l"))?);
+        let places = Bson::try_from(places);
+        set.insert("l", places.map_err(|_| row::damaged("l"))?);
         unset.insert("b", "");
     }
     raw(&doc! { "q": filter, "u": { "$set": set, "$unset": unset } })

@@ -1,7 +1,8 @@
 //! The newest versions that this process has written, so that a commit which
 //! changes a record again need not read it first.
 //!
-//! Others may have changed the record since. So what is recalled is never the
+//! Others may have changed the record since, or the server may have been brought
+//! back to before it. So what is recalled is never the
 //! reason why a caller is refused, and a commit that builds on it ends the
 //! recalled rows, known by their attempts, only where they still are their
 //! records' newest: if one is not, it starts again and reads.
@@ -17,6 +18,9 @@ use crate::row::Stored;
 /// Twice so many rows are kept at most, a KiB or so each: enough for the
 /// records that are changed again and again.
 const GENERATION: usize = 1024;
+
+/// A row that names more files is not kept.
+const MOST_FILES: usize = 16;
 
 /// Records of a collection, which its birth tells from an earlier one of the
 /// same name.
@@ -53,6 +57,13 @@ impl Recent {
     pub(crate) fn keep(&self, born: ObjectId, newest: Vec<VersionRow>) {
         let mut rows = self.0.lock();
         for mut row in newest {
+            if row
+                .body
+                .as_ref()
+                .is_some_and(|body| body.files.len() > MOST_FILES)
+            {
+                continue;
+            }
             row.keys = IndexKeys::default();
             if let Some(body) = &mut row.body {
                 body.inline = None;

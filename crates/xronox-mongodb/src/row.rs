@@ -17,7 +17,7 @@
 //! | `a` | Binary | attempt |
 //! | `h`, `s`, `z` | Binary, Int64, Int32 | of the body: SHA-256, size, encoding if not plain |
 //! | `b` | Binary | the stored bytes of an inline body |
-//! | `l` | document | of a body in object storage: `s` space, `r` role, `k` key |
+//! | `l` | document | of a body in object storage: `s` space, `r` role, `k` key. With files inside the record an array: of that, if there is one, and of one more for each file, with `f` path, `h` SHA-256, `n` size and `t` content type, or, for the text of the one before, with `x` `true` |
 //! | `rf` | Int64 | the `ov` that was restored |
 //! | `p` | Binary | hash of the record's previous row |
 //! | `st` | Binary | in a stub, the hash the row had |
@@ -32,7 +32,7 @@
 //! `i` is no record's, `f` is as in a row, and so is `a` in a trace.
 
 use mongodb::bson::{
-    Binary, DateTime, RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf,
+    Binary, DateTime, RawArrayBuf, RawBson, RawBsonRef, RawDocument, RawDocumentBuf,
     oid::ObjectId,
     raw::{CStr, cstr},
     spec::BinarySubtype,
@@ -40,9 +40,9 @@ use mongodb::bson::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use xronox_model::{
-    Attempt, Body, BucketRole, Direction, Encoding, FieldKeys, Identity, Imported, IndexKeys,
-    Lineage, Location, Op, OrderedKey, RecordId, RecordIdRef, Sha256, SystemFields, Timestamp,
-    VersionRow, json::canonical,
+    Attempt, Body, BucketRole, Direction, Encoding, FieldKeys, File, Identity, Imported, IndexKeys,
+    Lineage, Location, Op, OrderedKey, Path, RecordId, RecordIdRef, Sha256, SystemFields,
+    TextRendition, Timestamp, VersionRow, json::canonical,
 };
 use xronox_store::StoreError;
 
@@ -167,13 +167,47 @@ fn bytes_ref(bytes: &[u8]) -> RawBsonRef<'_> {
     })
 }
 
-/// Where an object lies, as a value.
-pub(crate) fn place(space: &str, role: BucketRole, key: &str) -> RawDocumentBuf {
+/// Where an object lies, as a value; nothing of an inline body.
+fn place(location: &Location) -> Option<RawDocumentBuf> {
+    let Location::Object { space, role, key } = location else {
+        return None;
+    };
     let mut out = RawDocumentBuf::new();
-    out.append(cstr!("s"), space);
-    out.append(cstr!("r"), role_code(role));
-    out.append(cstr!("k"), key);
-    out
+    out.append(cstr!("s"), space.as_str());
+    out.append(cstr!("r"), role_code(*role));
+    out.append(cstr!("k"), key.as_str());
+    Some(out)
+}
+
+/// Where a body and its files lie, as a value.
+pub(crate) fn places(body: &Body) -> Option<RawBson> {
+    let own = place(&body.location);
+    if body.files.is_empty() {
+        return own.map(RawBson::Document);
+    }
+    let mut all = RawArrayBuf::new();
+    if let Some(own) = own {
+        all.push(own);
+    }
+    let facts = |location, path: &Path, sha256: &Sha256, size| {
+        // Files are objects, as the contract says and is checked.
+        let mut one = place(location).unwrap_or_default();
+        one.append(cstr!("f"), path.to_string());
+        one.append(cstr!("h"), bytes_ref(sha256.as_bytes()));
+        one.append(cstr!("n"), int(size));
+        one
+    };
+    for file in &body.files {
+        let mut one = facts(&file.location, &file.path, &file.sha256, file.size);
+        one.append(cstr!("t"), file.content_type.as_str());
+        all.push(one);
+        if let Some(text) = &file.text {
+            let mut one = facts(&text.location, &file.path, &text.sha256, text.size);
+            one.append(cstr!("x"), true);
+            all.push(one);
+        }
+    }
+    Some(RawBson::Array(all))
 }
 
 fn identity_text(identity: &Identity) -> String {
@@ -257,10 +291,11 @@ pub(crate) fn encode(
         if body.encoding == Encoding::Zstd {
             out.append(cstr!("z"), 1_i32);
         }
+        if let Some(places) = places(body) {
+            out.append(cstr!("l"), places);
+        }
         match (&body.location, &body.inline) {
-            (Location::Object { space, role, key }, _) => {
-                out.append(cstr!("l"), place(space, *role, key));
-            }
+            (Location::Object { .. }, _) => {}
             (Location::Inline, Some(bytes)) => out.append(cstr!("b"), bytes_ref(bytes)),
             (Location::Inline, None) => {
                 return Err(StoreError::Refused(
@@ -366,6 +401,7 @@ struct Fields<'a> {
     encoding: Encoding,
     inline: Option<&'a [u8]>,
     place: Option<Location>,
+    files: Vec<File>,
     restored_from: Option<u64>,
     prev_hash: Option<Sha256>,
     pruned: Option<Sha256>,
@@ -432,7 +468,7 @@ impl<'a> Fields<'a> {
             "z" if value.as_i32() == Some(1) => self.encoding = Encoding::Zstd,
             "z" => return Err(damaged(name)),
             "b" => self.inline = Some(blob(value, name)?),
-            "l" => self.place = Some(place_of(value)?),
+            "l" => self.take_places(value)?,
             "rf" => self.restored_from = Some(uint(value, name)?),
             "p" => self.prev_hash = Some(Sha256::from_bytes(array(value, name)?)),
             "st" => self.pruned = Some(Sha256::from_bytes(array(value, name)?)),
@@ -451,6 +487,45 @@ impl<'a> Fields<'a> {
         Ok(())
     }
 
+    fn take_places(&mut self, value: RawBsonRef<'_>) -> Result<(), StoreError> {
+        let bad = || damaged("l");
+        let RawBsonRef::Array(all) = value else {
+            self.place = Some(place_of(value)?);
+            return Ok(());
+        };
+        for one in all {
+            let one = one.map_err(|_| bad())?;
+            let location = place_of(one)?;
+            let facts = one.as_document().ok_or_else(bad)?;
+            let Some(path) = facts.get("f").map_err(|_| bad())? else {
+                self.place = Some(location);
+                continue;
+            };
+            let path: Path = text(path, "l")?.parse().map_err(|_| bad())?;
+            let fact = |name: &str| facts.get(name).ok().flatten().ok_or_else(bad);
+            let sha256 = Sha256::from_bytes(array(fact("h")?, "l")?);
+            let size = uint(fact("n")?, "l")?;
+            if facts.get("x").map_err(|_| bad())?.is_some() {
+                let file = self.files.last_mut().filter(|file| file.path == path);
+                file.ok_or_else(bad)?.text = Some(TextRendition {
+                    sha256,
+                    size,
+                    location,
+                });
+            } else {
+                self.files.push(File {
+                    path,
+                    sha256,
+                    size,
+                    content_type: text(fact("t")?, "l")?.to_owned(),
+                    location,
+                    text: None,
+                });
+            }
+        }
+        Ok(())
+    }
+
     fn stored(self, shape: &Shape) -> Result<Stored, StoreError> {
         let lacks = |field: &'static str| move || damaged(field);
         let (keys, strange) = match self.keys {
@@ -465,6 +540,7 @@ impl<'a> Fields<'a> {
                 encoding: self.encoding,
                 location: self.place.unwrap_or(Location::Inline),
                 inline: self.inline.map(bytes::Bytes::copy_from_slice),
+                files: self.files,
             }),
         };
         let row = VersionRow {
@@ -607,6 +683,7 @@ mod tests {
                 encoding: Encoding::Zstd,
                 location: Location::Inline,
                 inline: Some(vec![1, 2, 3].into()),
+                files: Vec::new(),
             }),
             restored_from: Some(1),
             prev_hash: Some(Sha256::from_bytes([2; 32])),
@@ -621,6 +698,14 @@ mod tests {
             .collect(),
             pruned: None,
             newest_only_since: None,
+        }
+    }
+
+    fn object(key: &str) -> Location {
+        Location::Object {
+            space: "main".to_owned(),
+            role: BucketRole::Versions,
+            key: key.to_owned(),
         }
     }
 
@@ -681,14 +766,26 @@ mod tests {
             ..full()
         };
         let elsewhere = Body {
-            location: Location::Object {
-                space: "main".to_owned(),
-                role: BucketRole::Versions,
-                key: "ü/ä".to_owned(),
-            },
+            location: object("ü/ä"),
             inline: None,
             encoding: Encoding::Plain,
             ..full().body.unwrap()
+        };
+        let file = |path: &str, text: bool| File {
+            path: path.parse().unwrap(),
+            sha256: Sha256::from_bytes([3; 32]),
+            size: 11,
+            content_type: "text/plain".to_owned(),
+            location: object(path),
+            text: text.then(|| TextRendition {
+                sha256: Sha256::from_bytes([4; 32]),
+                size: 12,
+                location: object("text"),
+            }),
+        };
+        let with_files = |body: Body| Body {
+            files: vec![file("a", false), file("b.0", true), file("c", false)],
+            ..body
         };
         let system = SystemFields {
             deleted_at: None,
@@ -701,7 +798,7 @@ mod tests {
         let cases = [
             plain.clone(),
             VersionRow {
-                body: Some(elsewhere),
+                body: Some(elsewhere.clone()),
                 system,
                 ..plain.clone()
             },
@@ -713,6 +810,14 @@ mod tests {
                 ..full()
             },
             full().into_stub(),
+            VersionRow {
+                body: full().body.map(with_files),
+                ..full()
+            },
+            VersionRow {
+                body: Some(with_files(elsewhere.clone())),
+                ..full()
+            },
             VersionRow {
                 newest_only_since: Some(40),
                 ..full()

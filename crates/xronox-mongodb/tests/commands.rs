@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use serde_json::json;
 use server::{Database, standalone};
 use xronox_model::{
-    Attempt, Body, BucketRole, CollectionName, Direction, Encoding, FieldKeys, IndexKeys,
+    Attempt, Body, BucketRole, CollectionName, Direction, Encoding, FieldKeys, Identity, IndexKeys,
     IndexSpec, KeyRange, Location, Op, OrderedKey, Path, RecordId, Sha256, SystemChange, UniqueKey,
     json,
 };
@@ -126,6 +126,7 @@ fn append(record: &str, op: Op, state: Presence, n: u64) -> Append {
             encoding: Encoding::Plain,
             location: Location::Inline,
             inline: Some(bytes.into()),
+            files: Vec::new(),
         }),
         keys: Some(IndexKeys::default()),
         unique: Vec::new(),
@@ -256,6 +257,36 @@ async fn a_record_that_others_changed_is_read_again() {
     let rows = watched.catalog.rows(&watched.name, 0, 100, Bodies::Omit);
     let rows = rows.await.unwrap();
     assert_eq!(rows.len(), 2);
+    assert_eq!(rows[1].prev_hash, Some(rows[0].hash()));
+    let found = watched.catalog.check(&watched.name).await.unwrap();
+    assert!(found.is_empty(), "{found:?}");
+}
+
+/// A server that was brought back to an earlier state, below a process that goes
+/// on writing, is taken as it is.
+#[tokio::test]
+async fn a_record_that_was_brought_back_is_read_again() {
+    let watched = Watched::open().await;
+    watched.done(create("a")).await;
+    let raw = mongodb::Client::with_uri_str(&watched.database.uri).await;
+    let raw = raw.unwrap().database(&watched.database.name);
+    let rows = raw.collection::<Document>("orders_ver");
+    let counters = raw.collection::<Document>("orders_counter");
+    let row = rows.find_one(doc! { "_id": 0 }).await.unwrap().unwrap();
+    let counter = counters.find_one(doc! {}).await.unwrap().unwrap();
+
+    watched.done(update("a", 1)).await;
+    rows.delete_one(doc! { "_id": 1 }).await.unwrap();
+    let replaced = rows.replace_one(doc! { "_id": 0 }, row).await.unwrap();
+    assert_eq!(replaced.matched_count, 1);
+    let replaced = counters.replace_one(doc! {}, counter).await.unwrap();
+    assert_eq!(replaced.matched_count, 1);
+
+    watched.done(update("a", 2)).await;
+    let rows = watched.catalog.rows(&watched.name, 0, 100, Bodies::Omit);
+    let rows = rows.await.unwrap();
+    let versions: Vec<_> = rows.iter().map(|row| (row.cv, row.ov)).collect();
+    assert_eq!(versions, [(0, 0), (1, 1)]);
     assert_eq!(rows[1].prev_hash, Some(rows[0].hash()));
     let found = watched.catalog.check(&watched.name).await.unwrap();
     assert!(found.is_empty(), "{found:?}");
@@ -582,5 +613,71 @@ fn object(key: &str) -> Location {
         space: "main".to_owned(),
         role: BucketRole::Records,
         key: key.to_owned(),
+    }
+}
+
+/// However many records there are, those of one creator are found by an index.
+#[tokio::test]
+async fn a_rare_creator_is_found_without_a_scan() {
+    const RECORDS: usize = 1000;
+    for database in [Database::on_replica_set(), Database::on(standalone())] {
+        let uri = database.uri.clone();
+        let mut watched = Watched::on(database).await;
+        let field: Path = "_system.creator.identifier".parse().unwrap();
+        let spec = IndexSpec::field(field.clone());
+        let (catalog, name) = (&watched.catalog, &watched.name);
+        catalog.add_index(name, &spec).await.unwrap();
+        let indexes = catalog.index_ready(name, &spec.name()).await.unwrap();
+        watched.epoch = indexes.epoch;
+        let many = (0..RECORDS).map(|n| {
+            let actor = if n % 250 == 7 { "rare" } else { "common" };
+            Append {
+                actor: Some(Identity::new("user", actor).unwrap()),
+                ..create(&format!("r{n:04}"))
+            }
+        });
+        watched.commit(many.collect()).await;
+        let find = |cut, bodies| Find {
+            cut,
+            access: Access::Field {
+                field: field.clone(),
+                ranges: vec![KeyRange::point(OrderedKey::of(&"rare".into()))],
+            },
+            direction: Direction::Ascending,
+            also: Vec::new(),
+            after: None,
+            limit: 100,
+            bodies,
+        };
+        let cuts = [None, Some(RECORDS as u64 - 1)];
+        // An index is built beside the first questions.
+        for cut in cuts {
+            let asked = find(cut, Bodies::Inline);
+            watched.catalog.find(&watched.name, &asked).await.unwrap();
+        }
+        let client = mongodb::Client::with_uri_str(&uri).await.unwrap();
+        let db = client.database(&watched.database.name);
+        db.run_command(doc! { "profile": 2 }).await.unwrap();
+        for cut in cuts {
+            let asked = find(cut, Bodies::Inline);
+            let found = watched.catalog.find(&watched.name, &asked).await.unwrap();
+            assert_eq!(found.rows.len(), 4);
+        }
+        db.run_command(doc! { "profile": 0 }).await.unwrap();
+        let profile = db.collection::<Document>("system.profile");
+        let mut seen = profile
+            .find(doc! { "ns": format!("{}.orders_ver", watched.database.name) })
+            .await
+            .unwrap();
+        let mut examined = Vec::new();
+        while seen.advance().await.unwrap() {
+            let operation = seen.deserialize_current().unwrap();
+            let plan = operation.get_str("planSummary").unwrap_or_default();
+            assert!(!plan.contains("COLLSCAN"), "{operation}");
+            let rows = ["docsExamined", "keysExamined"].map(|n| operation.get_i32(n).unwrap_or(0));
+            examined.push(rows);
+        }
+        assert!(!examined.is_empty());
+        assert!(examined.iter().flatten().all(|n| *n <= 20), "{examined:?}");
     }
 }

@@ -395,10 +395,11 @@ impl Catalog for SqliteCatalog {
 
     async fn names_key(&self, key: &str) -> Result<bool, StoreError> {
         self.file.read(|db| {
-            for prefix in prefixes(db)? {
+            for prefix in schema::prefixes(db)? {
                 let named: bool = db
                     .prepare_cached(&format!(
-                        "SELECT EXISTS (SELECT 1 FROM \"{prefix}_ver\" WHERE object = ?)"
+                        "SELECT EXISTS (SELECT 1 FROM \"{prefix}_ver\" WHERE object = ?1) \
+                         OR EXISTS (SELECT 1 FROM \"{prefix}_file\" WHERE object = ?1)"
                     ))
                     .and_then(|mut s| s.query_row([key], |row| row.get(0)))
                     .map_err(storage)?;
@@ -552,12 +553,4 @@ impl Catalog for SqliteCatalog {
     async fn close(&self) -> Result<(), StoreError> {
         self.file.close().await
     }
-}
-
-fn prefixes(db: &Connection) -> Result<Vec<String>, StoreError> {
-    let mut statement = db
-        .prepare_cached("SELECT prefix FROM xronox_collection")
-        .map_err(storage)?;
-    let prefixes = statement.query_map([], |row| row.get(0)).map_err(storage)?;
-    prefixes.collect::<Result<_, _>>().map_err(storage)
 }

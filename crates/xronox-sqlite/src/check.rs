@@ -30,6 +30,8 @@ pub(crate) enum Part {
     BodiesOfRows(i64),
     /// Bodies from this `cv` on, which a row has to name.
     RowsOfBodies(i64),
+    /// Files of the rows from this `cv` on.
+    FilesOfRows(i64),
     /// Unique keys behind this one, which a live record has to hold.
     Holders(i64, String),
     /// Keys of the rows from this `cv` on.
@@ -41,7 +43,7 @@ pub(crate) enum Part {
 
 impl Part {
     pub(crate) fn first() -> Self {
-        Self::Pages(&["ver", "body", "key", "unique"])
+        Self::Pages(&["ver", "body", "key", "unique", "file"])
     }
 }
 
@@ -80,7 +82,23 @@ pub(crate) fn check(
             );
             let what = "has an inline body that no row names";
             rows(db, &sql, (from, until.unwrap_or(i64::MAX)), what, damages)?;
-            until.map_or(Part::Holders(i64::MIN, String::new()), Part::RowsOfBodies)
+            until.map_or(Part::FilesOfRows(0), Part::RowsOfBodies)
+        }
+        Part::FilesOfRows(from) => {
+            let until = stretch(db, &format!("{p}_ver"), *from)?;
+            let sql = format!(
+                "WITH named AS (SELECT v.cv, o.value AS object \
+                     FROM \"{p}_ver\" v, json_tree(v.system, '$.files') o \
+                     WHERE v.cv >= ?1 AND v.cv < ?2 AND v.system LIKE '%\"files\"%' \
+                     AND o.path LIKE '%.location.object' AND o.key = 'key') \
+                 SELECT cv FROM named n WHERE NOT EXISTS \
+                     (SELECT 1 FROM \"{p}_file\" f WHERE f.cv = n.cv AND f.object = n.object) \
+                 UNION SELECT cv FROM \"{p}_file\" f WHERE f.cv >= ?1 AND f.cv < ?2 AND NOT EXISTS \
+                     (SELECT 1 FROM named n WHERE n.cv = f.cv AND n.object = f.object)"
+            );
+            let what = "is not found by its files";
+            rows(db, &sql, (from, until.unwrap_or(i64::MAX)), what, damages)?;
+            until.map_or(Part::Holders(i64::MIN, String::new()), Part::FilesOfRows)
         }
         Part::Holders(index, key) => match holders(db, collection, (*index, key), damages)? {
             Some((index, key)) => Part::Holders(index, key),

@@ -9,7 +9,7 @@ use std::{
 };
 
 use rusqlite::{Connection, OptionalExtension};
-use xronox_model::{CollectionName, Location, Op, RecordId, Timestamp, VersionRow};
+use xronox_model::{CollectionName, File, Location, Op, RecordId, Timestamp, VersionRow};
 use xronox_store::{
     Append, Batch, Clock, Commit, Mutation, Outcome, Purge, Refusal, Ruling, StoreError, Taken,
     ruling::{Succession, released},
@@ -297,6 +297,19 @@ impl<'a> Pen<'a> {
             self.db
                 .prepare_cached(&tables.insert_body)
                 .and_then(|mut s| s.execute((int(new.cv), &bytes[..])))
+                .map_err(storage)?;
+        }
+        let files = new.body.iter().flat_map(|body| &body.files);
+        for location in files.flat_map(File::locations) {
+            let (space, role, object) = row::place(location);
+            // One file may stand at several places.
+            self.db
+                .prepare_cached(&format!(
+                    "INSERT OR IGNORE INTO \"{}_file\" (cv, space, role, object) \
+                     VALUES (?, ?, ?, ?)",
+                    tables.prefix
+                ))
+                .and_then(|mut s| s.execute((int(new.cv), space, role, object)))
                 .map_err(storage)?;
         }
         Ok(())

@@ -370,3 +370,113 @@ fn step(rows: &mut Rows<'_>) -> Result<Option<(String, RecordId)>, StoreError> {
     let Item(id) = row.get(1).map_err(storage)?;
     Ok(Some((key, id)))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    };
+
+    use xronox_model::{
+        Attempt, Body, CollectionName, Encoding, Identity, IndexKeys, IndexSpec, Location, Op,
+        Path, Sha256, SystemChange,
+    };
+    use xronox_store::{
+        Append, Batch, Bodies, Catalog, Expect, Mutation, NewBody, Presence, SystemClock,
+    };
+
+    use super::*;
+    use crate::SqliteCatalog;
+
+    fn create(n: u64, actor: &str) -> Mutation {
+        let mut attempt = [0; 12];
+        attempt[4..].copy_from_slice(&n.to_be_bytes());
+        Mutation::Append(Append {
+            id: format!("r{n:06}").parse().unwrap(),
+            op: Op::Create,
+            expect: Expect::only(Presence::Absent),
+            attempt: Attempt::from_bytes(attempt),
+            actor: Some(Identity::new("user", actor).unwrap()),
+            on_behalf_of: None,
+            reason: None,
+            change: SystemChange::default(),
+            body: NewBody::Given(Body {
+                sha256: Sha256::of(b"{}"),
+                size: 2,
+                encoding: Encoding::Plain,
+                location: Location::Inline,
+                inline: Some(b"{}".to_vec().into()),
+                files: Vec::new(),
+            }),
+            keys: Some(IndexKeys::default()),
+            unique: Vec::new(),
+            idempotency: None,
+            group: None,
+            skip_unchanged: false,
+            newest_only: false,
+        })
+    }
+
+    /// Counted in steps of SQLite's machine, of which a scan takes several for
+    /// each record.
+    #[tokio::test]
+    async fn a_rare_creator_is_found_without_a_scan() {
+        const RECORDS: u64 = 20_000;
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("a.sqlite");
+        let catalog = SqliteCatalog::open(&path, "test", Arc::new(SystemClock))
+            .await
+            .unwrap();
+        let name: CollectionName = "orders".parse().unwrap();
+        let field: Path = "_system.creator.identifier".parse().unwrap();
+        let spec = IndexSpec::field(field.clone());
+        catalog.add_index(&name, &spec).await.unwrap();
+        let indexes = catalog.index_ready(&name, &spec.name()).await.unwrap();
+        for start in (0..RECORDS).step_by(1000) {
+            let actor = |n: u64| if n % 5000 == 7 { "rare" } else { "common" };
+            let batch = Batch {
+                epoch: indexes.epoch,
+                mutations: (start..start + 1000).map(|n| create(n, actor(n))).collect(),
+            };
+            catalog.commit(&[(name.clone(), batch)]).await.unwrap();
+        }
+        catalog.close().await.unwrap();
+
+        let db = Connection::open(&path).unwrap();
+        let collection = Collection::load(&db, &name).unwrap().unwrap();
+        let steps = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&steps);
+        db.progress_handler(
+            1,
+            Some(move || {
+                counted.fetch_add(1, Ordering::Relaxed);
+                false
+            }),
+        )
+        .unwrap();
+        let key = OrderedKey::of(&"rare".into());
+        for (cut, direction) in [
+            (None, Direction::Ascending),
+            (Some(RECORDS - 1), Direction::Descending),
+        ] {
+            let asked = Find {
+                cut,
+                access: Access::Field {
+                    field: field.clone(),
+                    ranges: vec![KeyRange::point(key.clone())],
+                },
+                direction,
+                also: Vec::new(),
+                after: None,
+                limit: 100,
+                bodies: Bodies::Omit,
+            };
+            steps.store(0, Ordering::Relaxed);
+            let found = find(&db, &collection, &asked).unwrap();
+            assert_eq!((found.rows.len(), found.examined), (4, 4));
+            let steps = steps.load(Ordering::Relaxed);
+            assert!(steps < 1000, "{steps} steps for 4 of {RECORDS} records");
+        }
+    }
+}

@@ -175,7 +175,10 @@ pub(crate) fn record_names(
     let (space, role, object) = place(location);
     let p = &collection.tables.prefix;
     db.prepare_cached(&format!(
-        "SELECT EXISTS (SELECT 1 FROM \"{p}_ver\" WHERE object = ? AND item = ? AND space = ? AND role = ?)"
+        "SELECT EXISTS (SELECT 1 FROM \"{p}_ver\" \
+             WHERE object = ?1 AND item = ?2 AND space = ?3 AND role = ?4) \
+         OR EXISTS (SELECT 1 FROM \"{p}_file\" f JOIN \"{p}_ver\" v ON v.cv = f.cv \
+             WHERE f.object = ?1 AND v.item = ?2 AND f.space = ?3 AND f.role = ?4)"
     ))
     .and_then(|mut s| s.query_row((object, ItemRef(id), space, role), |row| row.get(0)))
     .map_err(storage)

@@ -8,7 +8,7 @@ use rusqlite::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use xronox_model::{
-    Attempt, Body, BucketRole, Encoding, Identity, Imported, Lineage, Location, Op, RecordId,
+    Attempt, Body, BucketRole, Encoding, File, Identity, Imported, Lineage, Location, Op, RecordId,
     RecordIdRef, Sha256, SystemFields, Timestamp, VersionRow, json::canonical,
 };
 use xronox_store::StoreError;
@@ -69,6 +69,8 @@ struct Rare {
     imported: Option<Imported>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     newest_only_since: Option<u64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    files: Vec<File>,
 }
 
 pub(crate) fn op_code(op: Op) -> i64 {
@@ -153,11 +155,16 @@ pub(crate) fn insert(
         lineage: row.system.lineage.clone(),
         imported: row.system.imported.clone(),
         newest_only_since: row.newest_only_since,
+        files: row
+            .body
+            .as_ref()
+            .map_or_else(Vec::new, |body| body.files.clone()),
     };
     let nothing_rare = rare.function_ids.is_empty()
         && rare.lineage.is_empty()
         && rare.imported.is_none()
-        && rare.newest_only_since.is_none();
+        && rare.newest_only_since.is_none()
+        && rare.files.is_empty();
     let rare = if nothing_rare {
         None
     } else {
@@ -247,6 +254,7 @@ pub(crate) fn read(row: &Row<'_>, codec: &keys::Fields) -> Result<VersionRow, St
                 _ => return Err(damaged("object")),
             },
             inline: None,
+            files: rare.files,
         }),
     };
     let actor = identity(8, "actor")?;

@@ -14,7 +14,7 @@ use crate::error::storage;
 
 /// The format this build writes. Older files are migrated when they are
 /// opened, newer ones refused.
-pub(crate) const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 2;
 
 /// SQLite's application id of our files: "XRNX".
 const APPLICATION_ID: i64 = 0x5852_4e58;
@@ -165,14 +165,30 @@ fn prepare_inside(db: &Connection, path: &Path, database: &str) -> Result<(), St
 
 /// Brings an older file to [`FORMAT`], one step a version, all in the
 /// caller's transaction.
-fn migrate(_db: &Connection, format: i64, path: &Path) -> Result<(), StoreError> {
+fn migrate(db: &Connection, format: i64, path: &Path) -> Result<(), StoreError> {
     match format {
-        1 => Ok(()),
+        1 => {
+            for prefix in prefixes(db)? {
+                db.execute_batch(&create_files(&prefix)).map_err(storage)?;
+            }
+            db.execute_batch(&format!("PRAGMA user_version={FORMAT};"))
+                .map_err(storage)
+        }
+        2 => Ok(()),
         _ => Err(StoreError::Corrupt(format!(
             "{} has the unknown format {format}",
             path.display()
         ))),
     }
+}
+
+/// What begins the names of each collection's tables.
+pub(crate) fn prefixes(db: &Connection) -> Result<Vec<String>, StoreError> {
+    let mut statement = db
+        .prepare_cached("SELECT prefix FROM xronox_collection")
+        .map_err(storage)?;
+    let prefixes = statement.query_map([], |row| row.get(0)).map_err(storage)?;
+    prefixes.collect::<Result<_, _>>().map_err(storage)
 }
 
 /// Reads whose database this is.
@@ -214,6 +230,8 @@ fn hex(bytes: &[u8]) -> String {
 ///   `past` parts the intervals that are over from those that go on, so that
 ///   neither kind is in the way of the other.
 /// - `_unique`: the unique keys of live records.
+/// - `_file`: the objects of the files that rows name, so that rows are found
+///   by them.
 #[derive(Debug)]
 pub(crate) struct Tables {
     pub(crate) prefix: String,
@@ -331,7 +349,9 @@ impl Tables {
                 idx INTEGER NOT NULL, key TEXT NOT NULL, item ANY NOT NULL,
                 PRIMARY KEY (idx, key)
             ) STRICT, WITHOUT ROWID;
-            CREATE INDEX \"{p}_unique_item\" ON \"{p}_unique\" (item);"
+            CREATE INDEX \"{p}_unique_item\" ON \"{p}_unique\" (item);
+            {}",
+            create_files(p)
         )
     }
 
@@ -340,7 +360,18 @@ impl Tables {
         let p = &self.prefix;
         format!(
             "DROP TABLE \"{p}_ver\"; DROP TABLE \"{p}_body\"; DROP TABLE \"{p}_key\"; \
-             DROP TABLE \"{p}_unique\";"
+             DROP TABLE \"{p}_unique\"; DROP TABLE \"{p}_file\";"
         )
     }
+}
+
+/// The statements that make a collection's table of files.
+fn create_files(prefix: &str) -> String {
+    format!(
+        "CREATE TABLE \"{prefix}_file\" (
+            cv INTEGER NOT NULL, space TEXT NOT NULL, role INTEGER NOT NULL, object TEXT NOT NULL,
+            PRIMARY KEY (cv, object)
+        ) STRICT, WITHOUT ROWID;
+        CREATE INDEX \"{prefix}_file_object\" ON \"{prefix}_file\" (object);"
+    )
 }

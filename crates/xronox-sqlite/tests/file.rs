@@ -7,8 +7,8 @@ use std::sync::Arc;
 use serde_json::json;
 use tempfile::TempDir;
 use xronox_model::{
-    Attempt, Body, CollectionName, Encoding, IndexKeys, Location, Op, RecordId, Sha256,
-    SystemChange, json,
+    Attempt, Body, BucketRole, CollectionName, Encoding, File, IndexKeys, Location, Op, RecordId,
+    Sha256, SystemChange, json,
 };
 use xronox_sqlite::SqliteCatalog;
 use xronox_store::{
@@ -38,6 +38,7 @@ fn write(op: Op, id: &str, n: u64, fill: usize) -> Append {
             encoding: Encoding::Plain,
             location: Location::Inline,
             inline: Some(bytes.into()),
+            files: Vec::new(),
         }),
         keys: Some(IndexKeys::default()),
         unique: Vec::new(),
@@ -127,4 +128,66 @@ async fn bodies_of_every_size_come_back() {
     assert_eq!(catalog.check(&name).await.unwrap(), Vec::<String>::new());
     let size = catalog.size(&name).await.unwrap();
     assert_eq!(size.inline_bytes, size.body_bytes);
+}
+
+#[tokio::test]
+async fn an_older_file_is_brought_up_to_date() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("a.sqlite");
+    let open = || SqliteCatalog::open(path.clone(), "test", Arc::new(SystemClock));
+    let name: CollectionName = "orders".parse().unwrap();
+    let catalog = open().await.unwrap();
+    commit(&catalog, &name, write(Op::Create, "a", 0, 10)).await;
+    let rows = catalog.rows(&name, 0, 10, Bodies::Inline).await.unwrap();
+    catalog.close().await.unwrap();
+    // As the first format had it.
+    let db = rusqlite::Connection::open(&path).unwrap();
+    db.execute_batch("DROP TABLE c_orders_file; PRAGMA user_version=1;")
+        .unwrap();
+    drop(db);
+    let catalog = open().await.unwrap();
+    let read = catalog.rows(&name, 0, 10, Bodies::Inline).await.unwrap();
+    assert_eq!(read, rows);
+    assert!(!catalog.names_key("k").await.unwrap());
+    let file = File {
+        path: "f".parse().unwrap(),
+        sha256: Sha256::of(b"f"),
+        size: 1,
+        content_type: "a/b".into(),
+        location: Location::Object {
+            space: "main".into(),
+            role: BucketRole::Content,
+            key: "k".into(),
+        },
+        text: None,
+    };
+    let mut update = write(Op::Update, "a", 1, 10);
+    let NewBody::Given(body) = &mut update.body else {
+        panic!("a new document");
+    };
+    body.files.push(file);
+    commit(&catalog, &name, update).await;
+    assert!(catalog.names_key("k").await.unwrap());
+    assert_eq!(catalog.check(&name).await.unwrap(), Vec::<String>::new());
+    catalog.close().await.unwrap();
+    // What the table of files lacks, or has too much, is damage.
+    for (statement, cv) in [
+        ("DELETE FROM c_orders_file", 1),
+        (
+            "INSERT INTO c_orders_file VALUES (0, 'main', 2, 'other'), (1, 'main', 2, 'k')",
+            0,
+        ),
+    ] {
+        let db = rusqlite::Connection::open(&path).unwrap();
+        db.execute_batch(statement).unwrap();
+        drop(db);
+        let catalog = open().await.unwrap();
+        let damages = catalog.check(&name).await.unwrap();
+        let expected = format!("{cv} is not found by its files");
+        assert!(
+            damages.len() == 1 && damages[0].contains(&expected),
+            "{damages:?}"
+        );
+        catalog.close().await.unwrap();
+    }
 }

@@ -59,6 +59,7 @@ fn version(n: u64) -> Mutation {
             encoding: Encoding::Plain,
             location: object(n),
             inline: None,
+            files: Vec::new(),
         }),
         keys: Some(IndexKeys::default()),
         unique: Vec::new(),

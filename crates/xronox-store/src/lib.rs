@@ -30,7 +30,7 @@ pub use error::{Cause, StoreError};
 pub use health::{Health, HealthStatus};
 pub use memory::MemoryCatalog;
 pub use payloads::{
-    Codec, CompressionSettings, ConnectionError, Credentials, Gate, GateLimits, ObjectEntry,
+    Blob, Codec, CompressionSettings, ConnectionError, Credentials, Gate, GateLimits, ObjectEntry,
     PayloadCache, Payloads, PerRole, Provider, Secret, Space, SpaceClient, SpaceConnection,
     SpaceProblem,
 };

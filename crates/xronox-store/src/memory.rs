@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
 use rand::RngCore;
 use xronox_model::{
-    Attempt, CollectionName, Direction, FieldKeys, IndexSpec, Location, Op, Path, RecordId,
+    Attempt, Body, CollectionName, Direction, FieldKeys, IndexSpec, Location, Op, Path, RecordId,
     Timestamp, UniqueKey, VersionRow,
 };
 
@@ -261,8 +261,10 @@ impl Catalog for MemoryCatalog {
 
     async fn names_key(&self, key: &str) -> Result<bool, StoreError> {
         let names = |row: &VersionRow| {
-            let location = row.body.as_ref().map(|body| &body.location);
-            matches!(location, Some(Location::Object { key: named, .. }) if named == key)
+            let mut locations = row.body.iter().flat_map(Body::locations);
+            locations.any(
+                |location| matches!(location, Location::Object { key: named, .. } if named == key),
+            )
         };
         Ok(self
             .open()?

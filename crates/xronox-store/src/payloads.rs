@@ -7,6 +7,7 @@
 //! comes back is checked against the row's length and SHA-256 each time it
 //! leaves storage.
 
+mod blob;
 mod cache;
 mod client;
 #[cfg(feature = "cloud")]
@@ -30,6 +31,7 @@ use futures::{
 use object_store::{ObjectStoreExt, PutPayload, path::Path};
 use xronox_model::{Body, BucketRole, Location, Timestamp};
 
+pub use blob::Blob;
 pub use cache::PayloadCache;
 pub use client::SpaceClient;
 pub use codec::{Codec, CompressionSettings};
@@ -179,17 +181,17 @@ impl Payloads {
         }
         let path = &place.path()?;
         let bucket = space.whole_bucket(role)?;
-        let put = match &bucket.parts {
+        match &bucket.parts {
             Some(parts) if stored.len() > upload::IN_PARTS_ABOVE => {
-                upload::put(space.gate(), parts, &bucket.store, path, &stored).await
+                upload::put(place, parts, &bucket.store, upload::slices(&stored)).await?;
             }
             _ => {
                 let payload = &PutPayload::from_bytes(stored);
                 let put = move || bucket.store.put(path, payload.clone());
-                space.gate().run(put).await.map(drop)
+                let put = space.gate().run(put).await;
+                put.map_err(|failure| failure.into_error("write", &place))?;
             }
-        };
-        put.map_err(|failure| failure.into_error("write", &place))?;
+        }
         Ok(Location::Object {
             space: space.name().to_owned(),
             role,

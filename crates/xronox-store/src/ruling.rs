@@ -8,8 +8,8 @@
 use std::collections::{BTreeSet, HashSet};
 
 use xronox_model::{
-    ALWAYS_INDEXED, Body, CollectionName, IndexKeys, IndexSpec, Location, Op, Path, SystemFields,
-    Timestamp, VersionRow, is_document_field,
+    ALWAYS_INDEXED, Body, CollectionName, File, IndexKeys, IndexSpec, Location, Op, Path,
+    SystemFields, Timestamp, VersionRow, is_document_field, same_files,
 };
 
 use crate::{
@@ -193,10 +193,14 @@ fn document_keys(given: &IndexKeys, indexes: &Indexes) -> Option<IndexKeys> {
 }
 
 fn unchanged(newest: &VersionRow, row: &VersionRow) -> bool {
+    fn files(row: &VersionRow) -> &[File] {
+        row.body.as_ref().map_or(&[], |body| &body.files)
+    }
     let content = |row: &VersionRow| row.body.as_ref().map(|body| body.sha256);
     newest.op != Op::Purge
         && newest.system.deleted() == row.system.deleted()
         && content(newest) == content(row)
+        && same_files(files(newest), files(row))
         && newest.system.function_ids == row.system.function_ids
         && newest.system.lineage == row.system.lineage
         && newest.system.imported == row.system.imported
@@ -388,12 +392,18 @@ pub fn rule_exact(
 }
 
 /// Checks that a body can be stored: inline bytes exactly where they belong,
-/// and not more than `max_inline`.
+/// and not more than `max_inline`; files never inline.
 ///
 /// # Errors
 ///
 /// [`StoreError::Refused`] otherwise.
 pub fn check_body(body: &Body, max_inline: u64) -> Result<(), StoreError> {
+    let mut files = body.files.iter().flat_map(File::locations);
+    if files.any(|location| *location == Location::Inline) {
+        return Err(StoreError::Refused(
+            "the files of a record are in object storage".into(),
+        ));
+    }
     match (&body.location, &body.inline) {
         (Location::Inline, None) => Err(StoreError::Refused(
             "an inline body comes without its bytes".into(),
@@ -475,16 +485,16 @@ pub fn released<'a>(
     gone: impl IntoIterator<Item = &'a VersionRow>,
     kept: impl IntoIterator<Item = &'a VersionRow>,
 ) -> Vec<Location> {
-    let mut passed: HashSet<&Location> = kept.into_iter().filter_map(location).collect();
+    let mut passed: HashSet<&Location> = kept.into_iter().flat_map(locations).collect();
     passed.insert(&Location::Inline);
-    let gone = gone.into_iter().filter_map(location);
+    let gone = gone.into_iter().flat_map(locations);
     gone.filter(|location| passed.insert(location))
         .cloned()
         .collect()
 }
 
-fn location(row: &VersionRow) -> Option<&Location> {
-    row.body.as_ref().map(|body| &body.location)
+fn locations(row: &VersionRow) -> impl Iterator<Item = &Location> {
+    row.body.iter().flat_map(Body::locations)
 }
 
 impl From<Append> for Mutation {

@@ -40,6 +40,7 @@ fn described(canonical: &Bytes, encoding: Encoding, location: Location) -> Body 
         encoding,
         location,
         inline: None,
+        files: Vec::new(),
     }
 }
 

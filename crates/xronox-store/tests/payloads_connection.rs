@@ -230,6 +230,7 @@ async fn roles_in_one_bucket_are_kept_apart() {
                     key: "a/b".to_owned(),
                 },
                 inline: None,
+                files: Vec::new(),
             };
             assert_eq!(payloads.read(&body).await.unwrap(), bytes);
         }

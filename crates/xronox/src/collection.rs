@@ -7,7 +7,9 @@ use xronox_store::Space;
 
 use crate::{
     config::Validation,
-    engine::{committer::Committer, indexes::IndexState, scope::Scope, turns::Turns},
+    engine::{
+        committer::Committer, files::FileRules, indexes::IndexState, scope::Scope, turns::Turns,
+    },
     error::Doing,
     storage::Storage,
 };
@@ -54,6 +56,8 @@ pub(crate) struct Rules {
     pub(crate) declared: Vec<IndexSpec>,
     /// What documents have to be.
     pub(crate) validation: Option<Validation>,
+    /// What is kept as files.
+    pub(crate) files: FileRules,
     /// What reads show.
     pub(crate) view: CollectionView,
 }
@@ -99,6 +103,9 @@ impl Shared {
             index_on_use: map.indexed_props.is_empty(),
             declared,
             validation: map.validation,
+            files: FileRules {
+                properties: map.base64_props,
+            },
             view: CollectionView {
                 hidden: map.hidden_fields,
                 named: map.projection,

@@ -8,6 +8,7 @@ pub(crate) mod copy;
 pub(crate) mod delete_many;
 pub(crate) mod draft;
 pub(crate) mod enrich;
+pub(crate) mod files;
 pub(crate) mod gc;
 pub(crate) mod history;
 pub(crate) mod import;

@@ -201,6 +201,56 @@
 //! # }
 //! ```
 //!
+//! # Files beside the JSON
+//!
+//! What the configuration names as a file is kept apart from its record, in the
+//! bucket for contents: base64 or a `data:` URI in a document becomes a reference,
+//! and a file of any length is attached as it comes. A document that is read,
+//! edited and written back keeps its files; each version has those it had.
+//!
+//! ```
+//! # use serde_json::json;
+//! use std::io::Read;
+//!
+//! use xronox::{Config, Content};
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), xronox::Error> {
+//! let config = Config::from_json(
+//!     r#"{
+//!         "dbConnections": { "main": { "mongoUri": "memory:" } },
+//!         "spacesConnections": { "objects": { "endpoint": "memory:" } },
+//!         "databases": { "runtime": { "tenantDatabases": [
+//!             { "tenantId": "default", "dbConnRef": "main", "dbName": "shop", "spaceConnRef": "objects" }
+//!         ] } },
+//!         "collectionMaps": { "orders": { "base64Props": {
+//!             "note": { "contentType": "text/plain", "preferredText": true },
+//!             "photos.image": { "contentType": "image/png" }
+//!         } } }
+//!     }"#,
+//! )?;
+//! # let xronox = xronox::Xronox::open(config).await?;
+//! # let orders = xronox.collection("orders")?;
+//! let order = json!({ "note": "R3LDvMOfZQ==", "photos": [{ "image": "data:image/jpeg;base64,AQID" }, {}] });
+//! orders.create_with_id("o1", order).await?;
+//! let scan = Content::from_read(std::io::repeat(7).take(3 << 20));
+//! orders.attach("o1", "photos.1.image", scan).content_type("image/tiff").await?;
+//!
+//! let now = orders.get_latest("o1").include_text().await?;
+//! assert_eq!(now.document()["note"]["_file"]["size"], 7);
+//! assert_eq!(now.texts()[&"note".parse()?], "Grüße");
+//! let sizes: Vec<u64> = now.files().iter().map(|file| file.size).collect();
+//! assert_eq!(sizes, [7, 3, 3 << 20]);
+//!
+//! let mut photo = orders.file("o1", "photos.0.image").await?;
+//! assert_eq!(photo.info().content_type, "image/jpeg");
+//! assert_eq!(photo.bytes(100).await?[..], [1, 2, 3]);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Where objects are at S3, Azure or Google, [`Get::presign`] gives URLs that
+//! fetch them for a while.
+//!
 //! # What changed, and who
 //!
 //! ```
@@ -345,6 +395,11 @@ pub use engine::{
     copy::{Copy, CopyReport},
     delete_many::{DeleteMany, DeleteManyReport},
     enrich::{Enrich, SmartInsert},
+    files::{
+        FileInfo,
+        attach::{Attach, Content},
+        fetch::{FileContent, OpenFile, Presigned},
+    },
     gc::{Fate, Garbage, Gc, GcReport},
     history::{Changes, History, ReadDiff, Version},
     import::{CreateMany, Import, ImportReport, Importer},

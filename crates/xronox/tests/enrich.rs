@@ -300,3 +300,49 @@ async fn a_key_is_held_by_one_that_lives() {
         assert!(people.verify().await.unwrap().clean());
     }
 }
+
+#[tokio::test]
+async fn odd_names_are_names_and_endless_nesting_is_refused() {
+    for store in stores(Settings::default()).await {
+        let things = store.xronox.collection("things").unwrap();
+        let odd = json!({
+            "__proto__": { "admin": true }, "constructor": { "prototype": { "a": 1 } },
+            "toString": "x", "": { " ": 0 }, "$where": "1", "a.b": { "$set": [{ "__proto__": 1 }] },
+        });
+        things.create_with_id("x", json!({ "n": 1 })).await.unwrap();
+        things.enrich("x", &odd).await.unwrap();
+        things
+            .patch(
+                "x",
+                json!({ "__proto__.more": 2, "constructor.prototype.a": 3 }),
+            )
+            .await
+            .unwrap();
+        let mut expected = odd.clone();
+        expected["n"] = json!(1);
+        expected["__proto__"]["more"] = json!(2);
+        expected["constructor"]["prototype"]["a"] = json!(3);
+        assert_eq!(document(&things, "x").await, expected);
+        let found = things
+            .query(json!({ "__proto__.admin": true }))
+            .await
+            .unwrap();
+        assert_eq!(found.items.len(), 1);
+        let text = format!("{}1{}", "[".repeat(10_000), "]".repeat(10_000));
+        assert!(xronox::json::parse(text.as_bytes()).is_err());
+        // A value as deep as that text would not even be dropped in one piece.
+        let deep = (0..1000).fold(json!(1), |inside, _| json!([inside]));
+        let deep = json!({ "deep": deep });
+        for refused in [
+            things.create(&deep).await,
+            things.update("x", &deep).await,
+            things.enrich("x", &deep).await,
+            things.patch("x", &deep).await,
+            things.smart_insert(&deep, ["n"]).await,
+        ] {
+            assert_eq!(*refused.unwrap_err().kind(), ErrorKind::Invalid);
+        }
+        assert_eq!(document(&things, "x").await, expected);
+        assert!(things.verify().await.unwrap().clean());
+    }
+}

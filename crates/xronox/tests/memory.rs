@@ -5,17 +5,20 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::{path::Path, process::Command};
+use std::{io::Read, path::Path, process::Command};
 
+use futures::TryStreamExt;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use xronox::{Config, Xronox};
+use xronox::{Config, Content, Xronox};
 
 const WORK: &str = "XRONOX_MEMORY_WORK";
 const FOLDER: &str = "XRONOX_MEMORY_FOLDER";
 /// 160 MiB in all.
 const RECORDS: usize = 160;
 const RECORD_BYTES: usize = 1 << 20;
+/// A file.
+const FILE_BYTES: u64 = 1 << 30;
 /// Less than the records by themselves, far more than a stretch of them.
 const MOST_MIB: u64 = 120;
 
@@ -24,7 +27,24 @@ fn config(folder: &Path, inline: bool) -> Config {
     let inline_max = if inline { u64::MAX } else { 0 };
     config.settings.payloads.inline_max_bytes = Some(inline_max);
     config.settings.payloads.cache_bytes = 0;
+    let map = json!({ "base64Props": { "film": { "contentType": "video/mp4" } } });
+    let map = serde_json::from_value(map).unwrap();
+    let maps = &mut config.settings.collection_maps;
+    maps.insert("orders".to_owned(), map);
     config
+}
+
+/// So many bytes, none of which are kept.
+struct Film(u64);
+
+impl Read for Film {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let length = self.0.min(buffer.len() as u64);
+        self.0 -= length;
+        let length = usize::try_from(length).unwrap();
+        buffer[..length].fill(b'f');
+        Ok(length)
+    }
 }
 
 fn document(n: usize) -> Value {
@@ -74,6 +94,19 @@ fn working_process() {
                 assert_eq!(report.compared, RECORDS as u64);
                 there.close().await.unwrap();
             }
+            "attach" => {
+                orders.create_with_id("a", json!({})).await.unwrap();
+                let film = Content::from_read(Film(FILE_BYTES));
+                orders.attach("a", "film", film).await.unwrap();
+            }
+            "fetch" => {
+                let mut film = orders.file("a", "film").await.unwrap();
+                let mut bytes = 0;
+                while let Some(some) = film.try_next().await.unwrap() {
+                    bytes += some.len() as u64;
+                }
+                assert_eq!(bytes, FILE_BYTES);
+            }
             _ => panic!("{kind}"),
         }
         store.close().await.unwrap();
@@ -109,4 +142,15 @@ fn large_records_are_worked_on_by_the_stretch() {
             assert!(peak <= MOST_MIB, "{kind} {place}: {peaks:?}");
         }
     }
+}
+
+#[test]
+fn a_large_file_goes_in_and_out_by_the_stretch() {
+    let folder = TempDir::new().unwrap();
+    let peaks = ["attach", "fetch"].map(|kind| {
+        let peak = peak(&format!("{kind} objects"), folder.path());
+        (kind, peak)
+    });
+    println!("{peaks:?}");
+    assert!(peaks.iter().all(|(_, peak)| *peak < 64), "{peaks:?}");
 }

@@ -28,10 +28,11 @@ pub(super) async fn run(args: Export, cx: &mut Context) -> Result<Exit, Failure>
     } else {
         indicatif::ProgressBar::hidden()
     };
-    let mut count = 0_u64;
+    let (mut count, mut files) = (0_u64, 0);
     while let Some(record) = records.try_next().await? {
         cx.out.value(&record)?;
         count += 1;
+        files += record.files().len() as u64;
         bar.set_position(count);
     }
     bar.finish_and_clear();
@@ -41,6 +42,11 @@ pub(super) async fn run(args: Export, cx: &mut Context) -> Result<Exit, Failure>
         .say(&format!("exported {}{as_of}", counted(count, "record")));
     if let Some(left_out) = left_out(&collection, &args.shown, records.shown()) {
         cx.notices.say(&left_out);
+    }
+    if files > 0 {
+        let files = counted(files, "file");
+        cx.notices
+            .say(&format!("left out: the content of {files} (xronox fetch)"));
     }
     Ok(Exit::Done)
 }

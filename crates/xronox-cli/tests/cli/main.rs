@@ -7,6 +7,7 @@ mod config;
 mod copy;
 mod demo;
 mod errors;
+mod files;
 mod hidden;
 mod history;
 mod import;

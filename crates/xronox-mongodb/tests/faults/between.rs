@@ -299,6 +299,7 @@ async fn the_rest_of_an_insertion_does_not_come_without_them_either() {
             encoding: Encoding::Plain,
             location: Location::Inline,
             inline: Some(bytes.into()),
+            files: Vec::new(),
         });
         append
     };

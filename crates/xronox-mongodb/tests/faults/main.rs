@@ -54,6 +54,7 @@ fn append(record: &str, op: Op, state: Presence, n: usize) -> Append {
             encoding: Encoding::Plain,
             location: Location::Inline,
             inline: Some(bytes.into()),
+            files: Vec::new(),
         }),
         keys: Some(IndexKeys::default()),
         unique: Vec::new(),

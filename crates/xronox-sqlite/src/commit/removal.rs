@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 
 use rusqlite::OptionalExtension;
-use xronox_model::{Location, Op, RecordId, VersionRow};
+use xronox_model::{Body, Location, Op, RecordId, VersionRow};
 use xronox_store::{Outcome, Refusal, StoreError, ruling::released};
 
 use super::{Pen, entries};
@@ -55,6 +55,10 @@ impl Pen<'_> {
                 "DELETE FROM \"{p}_body\" WHERE cv IN \
                  (SELECT cv FROM \"{p}_ver\" WHERE item = ? AND cv < ? AND op <> ?)"
             ),
+            format!(
+                "DELETE FROM \"{p}_file\" WHERE cv IN \
+                 (SELECT cv FROM \"{p}_ver\" WHERE item = ? AND cv < ? AND op <> ?)"
+            ),
             format!("DELETE FROM \"{p}_ver\" WHERE item = ? AND cv < ? AND op <> ?"),
         ] {
             let values = (ItemRef(&kept.id), int(kept.cv), op_code(Op::Purge));
@@ -68,15 +72,15 @@ impl Pen<'_> {
 
     /// What goes with the rows of the record before this one.
     fn gone_before(&self, kept: &VersionRow) -> Result<Gone, StoreError> {
-        let kept_at = kept.body.as_ref().map(|body| &body.location);
-        let (mut gone, mut seen) = (Gone::default(), HashSet::new());
+        let mut gone = Gone::default();
+        let mut seen: HashSet<Location> = HashSet::from([Location::Inline]);
+        seen.extend(kept.body.iter().flat_map(Body::locations).cloned());
         read::each_before(self.db, self.collection, &kept.id, kept.cv, |row| {
             gone.keys.extend(entries(self.collection, &row).0);
-            if let Some(location @ Location::Object { .. }) = row.body.map(|body| body.location)
-                && kept_at != Some(&location)
-                && seen.insert(location.clone())
-            {
-                gone.objects.push(location);
+            for location in row.body.iter().flat_map(Body::locations) {
+                if seen.insert(location.clone()) {
+                    gone.objects.push(location.clone());
+                }
             }
         })?;
         Ok(gone)
@@ -116,6 +120,7 @@ impl Pen<'_> {
         for statement in [
             format!("DELETE FROM \"{p}_ver\" WHERE cv = ?"),
             format!("DELETE FROM \"{p}_body\" WHERE cv = ?"),
+            format!("DELETE FROM \"{p}_file\" WHERE cv = ?"),
         ] {
             self.db
                 .prepare_cached(&statement)

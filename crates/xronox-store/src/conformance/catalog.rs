@@ -3,6 +3,7 @@
 mod atomicity;
 mod bench;
 mod exact;
+mod files;
 mod finding;
 mod indexing;
 mod naming;
@@ -24,6 +25,7 @@ use crate::Catalog;
 
 pub use atomicity::*;
 pub use exact::*;
+pub use files::*;
 pub use finding::*;
 pub use indexing::*;
 pub use naming::*;
@@ -106,6 +108,9 @@ macro_rules! catalog_cases {
             what_was_kept_stays
             bodies_are_released_when_nothing_names_them
             bodies_can_be_moved
+            files_come_back
+            files_are_released
+            files_are_objects
             sizes_are_counted
             a_dropped_collection_is_gone
             all_records_are_found
@@ -190,6 +195,7 @@ mod tests {
         let sources = [
             include_str!("catalog/atomicity.rs"),
             include_str!("catalog/exact.rs"),
+            include_str!("catalog/files.rs"),
             include_str!("catalog/finding.rs"),
             include_str!("catalog/indexing.rs"),
             include_str!("catalog/naming.rs"),

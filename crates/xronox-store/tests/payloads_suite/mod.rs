@@ -9,10 +9,14 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use bytes::Bytes;
-use futures::{TryStreamExt, future::join_all};
+use futures::{
+    StreamExt, TryStreamExt,
+    future::join_all,
+    stream::{self, BoxStream},
+};
 use object_store::{ObjectStoreExt, path::Path};
 use xronox_model::{Body, BucketRole, Encoding, Location, Sha256};
-use xronox_store::{Codec, CompressionSettings, PayloadCache, Payloads, Space, StoreError};
+use xronox_store::{Blob, Codec, CompressionSettings, PayloadCache, Payloads, Space, StoreError};
 
 /// What a case stands on.
 pub(crate) struct Ground {
@@ -89,6 +93,7 @@ pub(crate) fn described(canonical: &Bytes, encoding: Encoding, location: Locatio
         encoding,
         location,
         inline: None,
+        files: Vec::new(),
     }
 }
 
@@ -132,6 +137,74 @@ pub(crate) async fn bodies_come_back(ground: Ground) {
     let (asked, expected): (Vec<_>, Vec<_>) = bodies.into_iter().unzip();
     let read: Vec<_> = payloads.read_many(asked).try_collect().await.unwrap();
     assert_eq!(read, expected);
+}
+
+/// In pieces of no particular length.
+fn pieces(bytes: &Bytes) -> BoxStream<'static, Result<Bytes, StoreError>> {
+    let length = 1_000_003;
+    let starts = (0..bytes.len()).step_by(length);
+    let pieces: Vec<_> = starts
+        .map(|start| Ok(bytes.slice(start..bytes.len().min(start + length))))
+        .collect();
+    stream::iter(pieces).boxed()
+}
+
+pub(crate) async fn objects_are_streamed(ground: Ground) {
+    let payloads = &ground.payloads;
+    let role = BucketRole::Records;
+    for (n, length) in [0, 5, (8 << 20) - 1, 8 << 20, (16 << 20) + 1]
+        .into_iter()
+        .enumerate()
+    {
+        let bytes = noise(length);
+        let key = format!("shop.0f/orders/o-1/v0/{n}/files/a/blob.bin");
+        let blob = payloads
+            .put_stream(&key, role, pieces(&bytes))
+            .await
+            .unwrap();
+        assert_eq!(
+            (blob.size, blob.sha256),
+            (length as u64, Sha256::of(&bytes))
+        );
+        let read: Vec<Bytes> = payloads.stream(&blob).unwrap().try_collect().await.unwrap();
+        assert!(read.concat() == bytes, "{length} bytes");
+        // What is not what was written says so at its end.
+        let other = Blob {
+            sha256: Sha256::of(b"other"),
+            ..blob.clone()
+        };
+        let longer = Blob {
+            size: blob.size + 1,
+            ..blob.clone()
+        };
+        for wrong in [other, longer] {
+            let read: Result<Vec<Bytes>, _> = payloads.stream(&wrong).unwrap().try_collect().await;
+            assert!(matches!(read, Err(StoreError::Corrupt(_))), "{read:?}");
+        }
+        payloads.delete(&blob.location).await.unwrap();
+        let read: Result<Vec<Bytes>, _> = payloads.stream(&blob).unwrap().try_collect().await;
+        assert!(matches!(read, Err(StoreError::Corrupt(_))), "{read:?}");
+    }
+    // One that breaks off leaves nothing under its key.
+    for length in [10, 9 << 20] {
+        let dead = StoreError::Unavailable {
+            message: "the line is dead".to_owned(),
+            source: None,
+        };
+        let broken = pieces(&noise(length)).chain(stream::iter([Err(dead)]));
+        let put = payloads
+            .put_stream("shop.0f/broken", role, broken.boxed())
+            .await;
+        assert!(
+            matches!(put, Err(StoreError::Unavailable { .. })),
+            "{put:?}"
+        );
+        let listed = payloads
+            .list(ground.space().name(), role, "shop.0f")
+            .unwrap();
+        let left: Vec<_> = listed.try_collect().await.unwrap();
+        assert!(left.is_empty(), "{left:?}");
+    }
 }
 
 pub(crate) async fn buckets_are_apart(ground: Ground) {
@@ -340,6 +413,7 @@ macro_rules! payload_suite {
     ($ground:path $(, $ignored:meta)?) => {
         $crate::payload_suite! { @ $ground, [$($ignored)?]:
             bodies_come_back
+            objects_are_streamed
             buckets_are_apart
             what_is_missing_is_damage_and_a_repeated_delete_is_not
             what_changed_behind_our_back_is_damage

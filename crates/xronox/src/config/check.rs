@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use xronox_model::Path;
 use xronox_store::{ConnectionError, Credentials, PerRole, Secret, SpaceConnection};
 
 use super::{
@@ -12,6 +13,7 @@ use super::{
     problem::{Problem, Trail, nearest},
     shape::Found,
 };
+use crate::engine::files::{is_charset, is_content_type};
 
 /// Names that stand in a configuration, if not always as what they should.
 #[derive(Debug, Default)]
@@ -561,6 +563,7 @@ impl<'a> Check<'a> {
             }
         }
         self.hidden_fields(&root.key("collectionMaps"));
+        self.files(&root.key("collectionMaps"));
         self.rules(root);
     }
 
@@ -574,6 +577,37 @@ impl<'a> Check<'a> {
                     self.problem(&at.index(i), |at| {
                         let why = "a property of documents; a projection can leave this out";
                         Problem::new(at, why).found(path.to_string())
+                    });
+                }
+            }
+        }
+    }
+
+    /// A file is a property of documents, of a kind that can be told, and no
+    /// part of another one.
+    fn files(&mut self, at: &Trail) {
+        for (name, map) in &self.config.settings.collection_maps {
+            let at = at.key(name).key("base64Props");
+            for (path, property) in &map.base64_props {
+                let at = at.key(&path.to_string());
+                if matches!(path.root(), "_id" | "_system") {
+                    self.problem(&at, |at| Problem::new(at, "a property of documents"));
+                }
+                let around = |other: &&Path| *other != path && path.starts_with(other);
+                if let Some(around) = map.base64_props.keys().find(around) {
+                    let why = format!("lies inside `{around}`, which is a file itself");
+                    self.problem(&at, |at| Problem::new(at, why));
+                }
+                if !is_content_type(&property.content_type) {
+                    self.problem(&at.key("contentType"), |at| {
+                        let why = "a media type of at most 256 printable ASCII characters";
+                        Problem::new(at, why).found(property.content_type.clone())
+                    });
+                }
+                if !is_charset(&property.text_charset) {
+                    self.problem(&at.key("textCharset"), |at| {
+                        let why = "a character set, such as `utf-8` or `iso-8859-1`";
+                        Problem::new(at, why).found(property.text_charset.clone())
                     });
                 }
             }

@@ -18,7 +18,6 @@ pub(super) fn unsupported(config: &Config) -> Vec<Problem> {
             .is_some_and(|offload| offload.enabled);
         on.extend(
             [
-                ("base64Props", !map.base64_props.is_empty()),
                 ("personal", !map.personal.is_empty()),
                 ("retention", limits(map.retention.as_ref())),
                 ("s3Offload", offload),

@@ -16,7 +16,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, mpsc, oneshot},
     time::error::Elapsed,
 };
-use xronox_model::{Attempt, Body, CollectionName, RecordId};
+use xronox_model::{Attempt, Body, CollectionName, File, Location, RecordId};
 use xronox_store::{
     Append, Batch, Catalog, Commit, Mutation, NewBody, Outcome, Payloads, StoreError,
 };
@@ -41,6 +41,8 @@ const OUTCOME_LIMIT: Duration = Duration::from_secs(15);
 const OUTCOME_PAUSE: Duration = Duration::from_millis(50);
 /// A request counts at least this many bytes of queue room for each mutation.
 const OVERHEAD: usize = 512;
+/// What an object of a file takes in its row beside its key.
+const FILE: usize = 128;
 
 /// Hands mutations to the collection's committing task.
 #[derive(Debug)]
@@ -171,16 +173,33 @@ fn given_body(mutation: &Mutation) -> Option<&Body> {
 
 /// What it brings into its batch.
 fn inline_bytes(mutation: &Mutation) -> usize {
-    let inline = given_body(mutation).and_then(|body| body.inline.as_ref());
-    inline.map_or(0, Bytes::len)
+    given_body(mutation).map_or(0, |body| {
+        body.inline.as_ref().map_or(0, Bytes::len) + file_bytes(body)
+    })
+}
+
+/// What its files take in the row.
+fn file_bytes(body: &Body) -> usize {
+    let key = |location: &Location| match location {
+        Location::Object { key, .. } => key.len(),
+        Location::Inline => 0,
+    };
+    let one = |file: &File| {
+        let keys: usize = file.locations().map(|location| key(location) + FILE).sum();
+        keys + file.content_type.len()
+    };
+    body.files.iter().map(one).sum()
 }
 
 /// What is kept in memory until it is answered. Whoever has put a body as an
 /// object holds it too, for the case that it has to be put again.
 fn held_bytes(mutation: &Mutation) -> usize {
-    given_body(mutation).map_or(0, |body| match &body.inline {
-        Some(inline) => inline.len(),
-        None => usize::try_from(body.size).unwrap_or(usize::MAX),
+    given_body(mutation).map_or(0, |body| {
+        let own = match &body.inline {
+            Some(inline) => inline.len(),
+            None => usize::try_from(body.size).unwrap_or(usize::MAX),
+        };
+        own.saturating_add(file_bytes(body))
     })
 }
 
@@ -302,9 +321,17 @@ impl Task {
     /// Deletes the bodies of mutations that were refused for good, where nobody
     /// collects garbage any more.
     async fn take_back(&self, mutations: &[Mutation]) {
-        for body in mutations.iter().filter_map(given_body) {
-            if let Err(error) = self.payloads.delete(&body.location).await {
-                tracing::warn!(collection = %self.collection, %error, "a body is left behind");
+        for mutation in mutations {
+            let (Mutation::Append(append), Some(body)) = (mutation, given_body(mutation)) else {
+                continue;
+            };
+            // Those of earlier versions are not this one's to delete.
+            let own = format!("/{}/", append.attempt);
+            let put = |location: &&Location| matches!(location, Location::Object { key, .. } if key.contains(&own));
+            for location in body.locations().filter(put) {
+                if let Err(error) = self.payloads.delete(location).await {
+                    tracing::warn!(collection = %self.collection, %error, "a body is left behind");
+                }
             }
         }
     }

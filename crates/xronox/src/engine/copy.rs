@@ -4,13 +4,18 @@ use std::future::IntoFuture;
 
 use futures::{StreamExt, TryStreamExt, future::BoxFuture, stream};
 use serde::Serialize;
-use xronox_model::{Body, CollectionName, Direction, IndexKeys, Op, RecordId, Sha256, VersionRow};
-use xronox_store::{Bodies, Indexes, StoreError, Which};
+use xronox_model::{
+    Body, BucketRole, CollectionName, Direction, File, IndexKeys, Location, Op, RecordId, Sha256,
+    TextRendition, VersionRow, blob_key, text_key,
+};
+use xronox_store::{Blob, Bodies, Indexes, StoreError, Which};
 
 use crate::{
     Database, Error, ErrorKind, Progress,
     collection::Shared,
-    engine::{prepare::Canonical, progress::Listener, query::body::handfuls, record::parse},
+    engine::{
+        files::Filed, prepare::Canonical, progress::Listener, query::body::handfuls, record::parse,
+    },
     storage::Storage,
 };
 
@@ -362,7 +367,9 @@ impl Stretch {
     /// Adds a row; gives whether it is time to commit.
     fn add(&mut self, row: VersionRow) -> bool {
         self.next = row.cv + 1;
+        let files = row.body.iter().flat_map(|body| &body.files);
         self.bytes += row.body.as_ref().map_or(0, |body| body.size);
+        self.bytes += files.map(|file| file.size).sum::<u64>();
         self.rows.push(row);
         self.rows.len() >= MAX_ROWS || self.bytes >= MAX_BYTES
     }
@@ -431,10 +438,12 @@ async fn carry_body(
     body: &Body,
 ) -> Result<(Body, IndexKeys), Error> {
     let bytes = from.database.payloads.read(body).await?;
+    let files = carry_files(from, to, row, &body.files).await?;
     let canonical = Canonical {
         document: parse(&bytes)?,
         sha256: body.sha256,
         bytes,
+        files: Filed::kept(files),
     };
     // A key of its own, as for any other write: a copy that goes on after a
     // crash must not write over what an earlier one has put.
@@ -443,4 +452,72 @@ async fn carry_body(
         .prepare(&canonical, indexes, &row.id, row.ov, attempt)
         .await?;
     Ok((prepared.body, prepared.keys))
+}
+
+/// Brings the files of a version over. One that the record's newest version
+/// there has already is not brought again.
+async fn carry_files(
+    from: &Shared,
+    to: &Shared,
+    row: &VersionRow,
+    files: &[File],
+) -> Result<Vec<File>, Error> {
+    if files.is_empty() {
+        return Ok(Vec::new());
+    }
+    let head = to.database.catalog.head(&to.name, &row.id, Bodies::Omit);
+    let there = head.await?.and_then(|head| head.body);
+    let mut known = there.map_or_else(Vec::new, |body| body.files);
+    let attempt = Storage::new_attempt();
+    let mut carried = Vec::with_capacity(files.len());
+    for file in files {
+        let same = |known: &&File| {
+            let text = |file: &File| file.text.as_ref().map(|text| text.sha256);
+            known.sha256 == file.sha256
+                && known.content_type == file.content_type
+                && text(known) == text(file)
+        };
+        let path = file.path.clone();
+        if let Some(known) = known.iter().find(same) {
+            carried.push(File {
+                path,
+                ..known.clone()
+            });
+            continue;
+        }
+        let key = blob_key(
+            &to.database.prefix,
+            &to.name,
+            &row.id,
+            row.ov,
+            attempt,
+            &path,
+        );
+        let text = match &file.text {
+            None => None,
+            Some(text) => {
+                let blob = Blob::from(text);
+                let location = carry_blob(from, to, &text_key(&key), &blob).await?;
+                Some(TextRendition {
+                    location,
+                    ..text.clone()
+                })
+            }
+        };
+        let new = File {
+            location: carry_blob(from, to, &key, &Blob::from(file)).await?,
+            text,
+            ..file.clone()
+        };
+        known.push(new.clone());
+        carried.push(new);
+    }
+    Ok(carried)
+}
+
+async fn carry_blob(from: &Shared, to: &Shared, key: &str, blob: &Blob) -> Result<Location, Error> {
+    let bytes = from.database.payloads.stream(blob)?;
+    let payloads = &to.database.payloads;
+    let put = payloads.put_stream(key, BucketRole::Content, bytes).await?;
+    Ok(put.location)
 }

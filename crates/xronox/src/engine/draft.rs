@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
+use futures::{StreamExt, stream};
 use serde_json::Value;
-use xronox_model::{Attempt, IndexKeys, Invalid, Op, RecordId, SystemChange, VersionRow};
+use xronox_model::{
+    Attempt, IndexKeys, Invalid, Op, RecordId, SystemChange, VersionRow, same_files,
+};
 use xronox_store::{
     Append, Commit, Expect, IdempotencyKey, Mutation, NewBody, Outcome, Presence, Purge, Refusal,
 };
@@ -13,8 +16,9 @@ use crate::{
     collection::Shared,
     engine::{
         attribution::Attribution,
-        committer::{Known, Pending, Trouble},
-        prepare::{Canonical, Prepared, canonical, unique_keys},
+        committer::{self, Pending, Trouble},
+        files::{Known, Offered},
+        prepare::{Canonical, Prepared, unique_keys},
         read::not_found,
         record::parse,
         scope::Scope,
@@ -26,6 +30,9 @@ use crate::{
 /// How often a write is prepared anew because others changed the record or
 /// the indexes in between.
 const MAX_TRIES: u32 = 100;
+
+/// Objects that are deleted at a time.
+const AHEAD: usize = 16;
 
 /// How many functions a record may name: each of its versions does.
 const MAX_FUNCTIONS: usize = 1000;
@@ -39,6 +46,8 @@ pub(crate) struct Draft<'a> {
     pub(crate) change: SystemChange,
     pub(crate) idempotency: Option<IdempotencyKey>,
     pub(crate) skip_unchanged: bool,
+    /// Files that its references may stand for, beside the record's own.
+    pub(crate) offered: Option<&'a Offered>,
     /// What the record has to be in, before and after.
     pub(crate) scope: &'a Scope,
 }
@@ -247,7 +256,10 @@ impl Shared {
                 }
                 let mut document = expected.document.clone();
                 change(&mut document)?;
-                let changed = canonical(document, self.rules.max_bytes)?;
+                let files = Known::of(&expected.files).and(draft.offered);
+                let changed = self
+                    .rules
+                    .canonical(document, files, self.veils(draft.scope))?;
                 if self.veils(draft.scope) {
                     self.rules.demand_veiled(&changed.document)?;
                 } else {
@@ -268,16 +280,19 @@ impl Shared {
                 (expected, canonical)
             };
             let functions = with_functions(&expected.functions, &draft.change)?;
-            let unchanged = draft.skip_unchanged
-                && canonical.sha256 == expected.sha256
-                && functions == expected.functions;
             let indexes = self.indexes().await?;
             let attempt = Storage::new_attempt();
             let ov = expected.ov + 1;
             let prepared = self
                 .prepare(&canonical, &indexes, draft.id, ov, attempt)
                 .await?;
-            let put_at = prepared.put_at;
+            let put_at = draft.offered.and_then(|offered| offered.put_at);
+            let put_at = prepared.put_at.into_iter().chain(put_at).min();
+            let files = prepared.body.files.clone();
+            let unchanged = draft.skip_unchanged
+                && canonical.sha256 == expected.sha256
+                && functions == expected.functions
+                && same_files(&files, &expected.files);
             let own = Draft {
                 expect: Expect {
                     state: Presence::Live,
@@ -303,6 +318,7 @@ impl Shared {
                     document: canonical.document,
                     sha256: canonical.sha256,
                     functions,
+                    files,
                 }
             });
             drop(turn);
@@ -327,11 +343,16 @@ impl Shared {
         }
         let (ov, attempt) = (row.ov, row.attempt);
         let functions = row.system.function_ids.clone();
+        let files = row
+            .body
+            .as_ref()
+            .map_or_else(Vec::new, |body| body.files.clone());
         let record = self.load(row).await?;
         Ok(Expected {
             ov,
             attempt,
             functions,
+            files,
             document: record.whole()?,
             sha256: record.sha256().ok_or_else(not_found)?,
         })
@@ -421,8 +442,8 @@ impl Shared {
             Err(Trouble::Store(error)) => Err(Error::shared(error)),
             Err(Trouble::Broken(all)) => {
                 let untold = all.into_iter().find_map(|known| match known {
-                    Known::Untold(id, attempt) => Some(untold(id, attempt)),
-                    Known::Committed(_) | Known::Nothing => None,
+                    committer::Known::Untold(id, attempt) => Some(untold(id, attempt)),
+                    committer::Known::Committed(_) | committer::Known::Nothing => None,
                 });
                 Err(untold.unwrap_or_else(broken_off))
             }
@@ -444,9 +465,9 @@ impl Shared {
             }
             Err(Trouble::Broken(all)) => {
                 let one = |known| match known {
-                    Known::Committed(commit) => Ok(Outcome::Committed(commit)),
-                    Known::Nothing => Err(broken_off()),
-                    Known::Untold(id, attempt) => Err(untold(id, attempt)),
+                    committer::Known::Committed(commit) => Ok(Outcome::Committed(commit)),
+                    committer::Known::Nothing => Err(broken_off()),
+                    committer::Known::Untold(id, attempt) => Err(untold(id, attempt)),
                 };
                 all.into_iter().map(one).collect()
             }
@@ -458,14 +479,16 @@ impl Shared {
         Ok(Some(each))
     }
 
-    /// Deletes bodies that a committed purge released. What cannot be deleted
-    /// now is garbage for the collector.
-    async fn delete_bodies(&self, released: Vec<xronox_model::Location>, id: &RecordId) {
-        for location in released {
+    /// Deletes objects that nothing names any more, or ever will. What cannot be
+    /// deleted now is garbage for the collector.
+    pub(crate) async fn delete_bodies(&self, released: Vec<xronox_model::Location>, id: &RecordId) {
+        let delete = |location| async move {
             if let Err(error) = self.database.payloads.delete(&location).await {
-                tracing::warn!(collection = %self.name, %id, %error, "a purged body is left for gc");
+                tracing::warn!(collection = %self.name, %id, %error, "an object is left for gc");
             }
-        }
+        };
+        let deletions = stream::iter(released).map(delete);
+        deletions.buffer_unordered(AHEAD).collect::<()>().await;
     }
 }
 

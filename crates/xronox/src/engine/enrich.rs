@@ -8,7 +8,7 @@ use std::{
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 use xronox_model::{
-    IndexSpec, Invalid, Op, Path, RecordId, SystemChange, UniqueKey, json as normal,
+    IndexSpec, Invalid, Op, Path, RecordId, Sha256, SystemChange, UniqueKey, json as form,
 };
 use xronox_store::{Expect, IdempotencyKey, Presence};
 
@@ -18,7 +18,8 @@ use crate::{
     engine::{
         attribution::{Attribution, attributed},
         draft::{Draft, contended},
-        prepare::{Canonical, canonical},
+        files::Offered,
+        prepare::normal,
         scope::Scope,
     },
 };
@@ -69,7 +70,7 @@ impl Collection {
     /// - Objects merge deeply.
     /// - Arrays become a union: equal elements are there once, and objects with
     ///   the same `id` (or `_id`) merge.
-    /// - A boolean, number or text meeting an array is added to it.
+    /// - A boolean, number, text or file meeting an array is added to it.
     /// - Anything else replaces what is there, `null` too.
     ///
     /// Concurrent enrichments of one record are all kept. One that changes
@@ -219,10 +220,11 @@ impl<'a> IntoFuture for Enrich<'a> {
                     return Err(error);
                 }
                 self.attribution.check()?;
-                let patches = patches_of(self.patches?)?;
+                let mut patches = patches_of(self.patches?)?;
                 for patch in &patches {
                     shared.may_write(scope, patch)?;
                 }
+                let offered = shared.rules.offered(&mut patches)?;
                 let functions = functions_of(self.functions)?;
                 let idempotency = shared.idempotency(
                     scope,
@@ -239,6 +241,7 @@ impl<'a> IntoFuture for Enrich<'a> {
                     scope,
                     attribution: &self.attribution,
                     patches: &patches,
+                    offered: &offered,
                     functions,
                     idempotency,
                     key: None,
@@ -265,8 +268,8 @@ impl<'a> IntoFuture for SmartInsert<'a> {
                     return Err(error);
                 }
                 self.attribution.check()?;
-                let document = canonical(self.document?, shared.rules.max_bytes)?;
-                shared.may_write(scope, &document.document)?;
+                let document = normal(self.document?)?;
+                shared.may_write(scope, &document)?;
                 let fields = self.key?;
                 if fields.is_empty() {
                     return Err(Invalid::at("", "a key has one property at least").into());
@@ -276,13 +279,18 @@ impl<'a> IntoFuture for SmartInsert<'a> {
                     view.path_allowed(field, "a key", scope.is_sealed())?;
                 }
                 let spec = IndexSpec::unique(fields);
-                let key = UniqueKey::of(&document.document, &spec)?
-                    .ok_or_else(|| lacking(&spec, &document.document))?;
+                let key =
+                    UniqueKey::of(&document, &spec)?.ok_or_else(|| lacking(&spec, &document))?;
                 let functions = functions_of(self.functions)?;
                 let idempotency = shared.idempotency(
                     scope,
                     self.idempotency,
-                    &json!(["smart_insert", spec.name(), document.sha256, functions]),
+                    &json!([
+                        "smart_insert",
+                        spec.name(),
+                        Sha256::of(&form::canonical(&document)),
+                        functions
+                    ]),
                 )?;
                 let ready = shared
                     .indexes()
@@ -295,16 +303,18 @@ impl<'a> IntoFuture for SmartInsert<'a> {
                         .ensure_index(&spec)
                         .await?;
                 }
-                let patches = [document.document.clone()];
+                let mut patches = [document.clone()];
+                let offered = shared.rules.offered(&mut patches)?;
                 let enrichment = Enrichment {
                     scope,
                     attribution: &self.attribution,
                     patches: &patches,
+                    offered: &offered,
                     functions,
                     idempotency,
                     key: Some((&spec, &key)),
                 };
-                shared.create_or_enrich(&document, &key, enrichment).await
+                Box::pin(shared.create_or_enrich(&document, &key, enrichment)).await
             };
             let written = Box::pin(write).await.map_err(|e| scope.anonymous(e));
             written.map_err(|e| e.during(&shared.doing("smart_insert", None)))
@@ -318,6 +328,7 @@ struct Enrichment<'a> {
     scope: &'a Scope,
     attribution: &'a Attribution,
     patches: &'a [Value],
+    offered: &'a Offered,
     functions: Vec<String>,
     idempotency: Option<IdempotencyKey>,
     /// The key that the record has to hold, if it was found by one.
@@ -337,6 +348,7 @@ impl<'a> Enrichment<'a> {
             },
             idempotency: self.idempotency,
             skip_unchanged: op == Op::Enrich,
+            offered: Some(self.offered),
             scope: self.scope,
         }
     }
@@ -387,7 +399,7 @@ impl Shared {
     /// else was faster finds that one.
     async fn create_or_enrich(
         &self,
-        document: &Canonical,
+        document: &Value,
         key: &UniqueKey,
         enrichment: Enrichment<'_>,
     ) -> Result<Written, Error> {
@@ -418,9 +430,9 @@ impl Shared {
             let draft = enrichment
                 .clone()
                 .draft(&id, Op::Create, Expect::only(Presence::Absent));
-            let created = match self.rules.demand(&document.document) {
-                Ok(()) => self.write_whole(&draft, document).await,
-                // What is given may be a part only, of a record that is there.
+            // What is given may be a part only, of a record that is there.
+            let created = match self.rules.accept(document.clone()) {
+                Ok(document) => self.write_whole(&draft, &document).await,
                 Err(error) => Err(error),
             };
             match self.or_remembered(&draft, created).await {
@@ -439,7 +451,7 @@ impl Shared {
 
 /// A patch, or a list of them.
 fn patches_of(given: Value) -> Result<Vec<Value>, Error> {
-    let patches = match normal::normalize(given)? {
+    let patches = match form::normalize(given)? {
         Value::Array(patches) => patches,
         patch => vec![patch],
     };

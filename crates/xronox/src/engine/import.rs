@@ -21,8 +21,9 @@ use crate::{
         attribution::{Attribution, attributed},
         committer::{MAX_BATCH_BYTES, Pending},
         draft::{Draft, contended, refused},
+        files::{Known, refers},
         lineage::descending,
-        prepare::{Canonical, canonical},
+        prepare::Canonical,
         scope::Scope,
     },
     storage::Storage,
@@ -235,6 +236,8 @@ struct Item {
     /// Of the record, if it is new.
     lineage: Lineage,
     imported: Option<Imported>,
+    /// Whether who gave it must not see what is hidden.
+    veiled: bool,
 }
 
 /// A record of `create_many`: where its outcome belongs, what it is, its id.
@@ -384,14 +387,10 @@ impl Importer<'_> {
         Ok(Item {
             position,
             id,
-            // With fields that it may have to keep it is not whole yet.
-            document: if shared.hides() {
-                canonical(document, shared.rules.max_bytes)?
-            } else {
-                shared.rules.accept(document)?
-            },
+            document: shared.taken(document)?,
             lineage: Lineage::default(),
             imported,
+            veiled: shared.veils(scope),
         })
     }
 
@@ -411,9 +410,9 @@ impl Importer<'_> {
             self.take().await?;
         }
         let shared = std::sync::Arc::clone(&self.import.collection.shared);
-        // What a record keeps of its hidden fields can only be known once those
-        // before it are committed.
-        while shared.hides() && !self.waiting.is_empty() {
+        // What a record keeps of what it is can only be known once those before it
+        // are committed.
+        while shared.keeps() && !self.waiting.is_empty() {
             self.take().await?;
         }
         let indexes = shared.indexes().await?;
@@ -430,7 +429,7 @@ impl Importer<'_> {
         // A record that is refused here leaves its neighbours alone.
         let mut refused = None;
         let mut targets = self.targets(chunk, &mut refused).await;
-        let repeated = if shared.hides() {
+        let repeated = if shared.keeps() {
             take_repeated(&mut targets)
         } else {
             Vec::new()
@@ -711,14 +710,21 @@ impl Shared {
         } else {
             Presence::Absent
         });
-        let kept;
+        let finished;
         let mut document = &item.document;
-        if known && self.hides() {
-            (kept, expect.attempt) = Box::pin(self.keeping(id, document)).await?;
-            document = &kept;
-        }
-        if self.hides() {
-            self.rules.demand_veiled(&document.document)?;
+        if self.keeps() || refers(&document.document) {
+            (finished, expect.attempt) = if known {
+                Box::pin(self.keeping(id, item)).await?
+            } else {
+                let new = document.document.clone();
+                (self.rules.canonical(new, Known::default(), false)?, None)
+            };
+            document = &finished;
+            if self.hides() {
+                self.rules.demand_veiled(&document.document)?;
+            } else {
+                self.rules.demand(&document.document)?;
+            }
         }
         let draft = Draft {
             id,
@@ -732,6 +738,7 @@ impl Shared {
             },
             idempotency: None,
             skip_unchanged: true,
+            offered: None,
             scope: Scope::EVERYTHING,
         };
         let attempt = Storage::new_attempt();
@@ -740,24 +747,38 @@ impl Shared {
         Ok((self.append_prepared(&draft, attempt, prepared), put_at))
     }
 
-    /// The document with the hidden fields that the record has now, and the
-    /// version of which that is true.
+    /// What a caller gives as a document, whole unless it may have to keep
+    /// something of what its record is.
+    fn taken(&self, given: Value) -> Result<Canonical, Error> {
+        if self.keeps() {
+            Ok(Canonical::unfinished(given)?)
+        } else {
+            self.rules.accept(given)
+        }
+    }
+
+    /// The document with the hidden fields and the files that the record has
+    /// now, and the version of which that is true.
     async fn keeping(
         &self,
         id: &RecordId,
-        document: &Canonical,
+        item: &Item,
     ) -> Result<(Canonical, Option<Attempt>), Error> {
+        let (document, veiled) = (&item.document, item.veiled);
         match self.expected(id).await {
             Ok(expected) => {
                 let mut kept = document.document.clone();
                 self.rules.view.keep(&mut kept, &expected.document)?;
-                let kept = canonical(kept, self.rules.max_bytes)?;
+                let files = Known::of(&expected.files);
+                let kept = self.rules.canonical(kept, files, veiled)?;
                 Ok((kept, Some(expected.attempt)))
             }
             // The catalog says so too, unless the record comes back meanwhile:
             // and then it is no version that was seen here.
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Deleted) => {
-                Ok((document.clone(), Some(Storage::new_attempt())))
+                let new = document.document.clone();
+                let new = self.rules.canonical(new, Known::default(), false)?;
+                Ok((new, Some(Storage::new_attempt())))
             }
             Err(error) => Err(error),
         }
@@ -786,10 +807,9 @@ impl<'a> IntoFuture for CreateMany<'a> {
             let documents = self.documents.into_iter();
             let mut documents = documents
                 .map(|document| {
-                    let document = canonical(document?, shared.rules.max_bytes)?;
-                    shared.may_write(scope, &document.document)?;
-                    shared.rules.demand(&document.document)?;
-                    Ok(document)
+                    let document = document?;
+                    shared.may_write(scope, &document)?;
+                    shared.taken(document)
                 })
                 .peekable();
             let mut queued = false;
@@ -874,6 +894,7 @@ impl Shared {
             document: document?,
             lineage: lineage.clone(),
             imported: None,
+            veiled: self.veils(scope),
         };
         let id = self.database.new_id();
         scope.check(&id, &item.document.document)?;

@@ -10,7 +10,7 @@ use xronox_model::{
 };
 use xronox_store::Indexes;
 
-use crate::{Error, collection::Shared};
+use crate::{Error, collection::Shared, engine::files::Filed};
 
 /// A document that a commit can name.
 #[derive(Debug, Clone)]
@@ -28,33 +28,38 @@ pub(crate) struct Canonical {
     pub(crate) document: Value,
     pub(crate) bytes: Bytes,
     pub(crate) sha256: Sha256,
+    pub(crate) files: Filed,
+}
+
+impl Canonical {
+    /// Of a document whose files still stand in it.
+    pub(crate) fn unfinished(given: Value) -> Result<Self, Invalid> {
+        let document = normal(given)?;
+        let bytes = json::canonical(&document);
+        Ok(Self {
+            sha256: Sha256::of(&bytes),
+            bytes: bytes.into(),
+            document,
+            files: Filed::default(),
+        })
+    }
 }
 
 /// Takes what a caller gave as a document: an object, in normal form, without
 /// the `_id` and `_system` that only reads add.
-pub(crate) fn canonical(given: Value, max_bytes: u64) -> Result<Canonical, Error> {
+pub(crate) fn normal(given: Value) -> Result<Value, Invalid> {
     let mut document = json::normalize(given)?;
     let Value::Object(fields) = &mut document else {
-        return Err(Invalid::at("", "a document is a JSON object").into());
+        return Err(Invalid::at("", "a document is a JSON object"));
     };
     fields.remove("_id");
     fields.remove("_system");
-    let bytes = json::canonical(&document);
-    if bytes.len() as u64 > max_bytes {
-        // Not how many: some may be of what the caller must not see.
-        let why = format!("the document has more than {max_bytes} bytes, `payloads.maxBytes`");
-        return Err(Invalid::at("", why).into());
-    }
-    Ok(Canonical {
-        sha256: Sha256::of(&bytes),
-        bytes: bytes.into(),
-        document,
-    })
+    Ok(document)
 }
 
 impl Shared {
     /// Makes keys of the document and stores its body, inline or as an object
-    /// under a key that only this attempt will ever use.
+    /// under a key that only this attempt will ever use, and its new files.
     pub(crate) async fn prepare(
         &self,
         canonical: &Canonical,
@@ -77,7 +82,9 @@ impl Shared {
             );
             return Err(Invalid::at("", why).into());
         }
-        let mut put_at = None;
+        let begun = Instant::now();
+        let (files, put) = self.put_files(&canonical.files, id, ov, attempt).await?;
+        let mut put_at = put.then_some(begun);
         let (location, inline) = if inline {
             (Location::Inline, Some(stored))
         } else {
@@ -85,7 +92,7 @@ impl Shared {
             // Until it is there; on its way to its commit it takes room anew.
             let _room = self.database.room.take(stored.len()).await?;
             self.database.refuse_sealed().await?;
-            put_at = Some(Instant::now());
+            put_at.get_or_insert_with(Instant::now);
             let payloads = &self.database.payloads;
             (payloads.put(&key, stored, BucketRole::Records).await?, None)
         };
@@ -96,6 +103,7 @@ impl Shared {
                 encoding,
                 location,
                 inline,
+                files,
             },
             keys,
             unique,

@@ -28,6 +28,7 @@ pub use self::{
 use crate::{
     Collection, Error, IntoDocument, IntoId, IntoMoment, IntoPath,
     engine::{
+        files::fetch::bringing,
         record::Record,
         shape::{Shape, Sight, shaped},
     },
@@ -60,6 +61,7 @@ pub struct Query<'a> {
 }
 
 shaped!(Query<'_>, shape);
+bringing!(Query<'_>, shape);
 
 /// Some of the records that match, in the order of the sort.
 ///
@@ -294,7 +296,7 @@ impl Query<'_> {
     }
 
     /// Shows this of each record.
-    fn seen(mut self, sight: Sight) -> Self {
+    pub(crate) fn seen(mut self, sight: Sight) -> Self {
         self.sight = Some(sight);
         self
     }
@@ -309,9 +311,10 @@ impl Query<'_> {
         for (path, _) in &self.request.sort {
             view.sort_allowed(path, scope.is_sealed())?;
         }
+        let bring = self.shape.bring();
         self.request.sight = match self.sight {
             Some(sight) => sight,
-            None => shared.sight(scope, &self.shape.asked()?)?,
+            None => shared.sight(scope, &self.shape.asked()?)?.with(bring),
         };
         Ok(self.request)
     }

@@ -10,6 +10,7 @@ use crate::{
     Collection, Error, ErrorKind, IntoId, IntoMoment, Moment,
     collection::Shared,
     engine::{
+        files::fetch::bringing,
         query::body::read_body,
         record::Record,
         shape::{Shape, shaped},
@@ -31,6 +32,7 @@ pub struct Get<'a> {
 }
 
 shaped!(Get<'_>, shape);
+bringing!(Get<'_>, shape);
 
 /// Reads several records; await it.
 ///
@@ -45,12 +47,13 @@ pub struct GetMany<'a> {
 }
 
 shaped!(GetMany<'_>, shape);
+bringing!(GetMany<'_>, shape);
 
 /// The most records that are read by their ids at once.
 const MAX_IDS: usize = 10_000;
 
 #[derive(Debug, Clone, Copy)]
-enum At {
+pub(crate) enum At {
     Latest,
     Ov(u64),
     Moment(Moment),
@@ -132,7 +135,8 @@ impl GetMany<'_> {
             let why = format!("at most {MAX_IDS} ids at once");
             return Err(xronox_model::Invalid::at("ids", why).into());
         }
-        let sight = shared.sight(scope, &self.shape.asked()?)?;
+        let bring = self.shape.bring();
+        let sight = shared.sight(scope, &self.shape.asked()?)?.with(bring);
         let mut out = Vec::with_capacity(ids.len());
         for id in ids {
             let row = shared.newest(&id).await?;
@@ -142,12 +146,17 @@ impl GetMany<'_> {
             };
             let record = shared.load(row).await;
             out.push(match record.and_then(|record| scope.see(record)) {
-                Ok(record) => Some(sight.of(record)?),
+                Ok(record) => Some(record),
                 Err(error) if *error.kind() == ErrorKind::NotFound => None,
                 Err(error) => return Err(error),
             });
         }
-        Ok(out)
+        // All at once, so that what comes along of files is bounded in all.
+        let there: Vec<bool> = out.iter().map(Option::is_some).collect();
+        let found = out.into_iter().flatten().collect();
+        let mut shown = shared.shown(found, &sight).await?.into_iter();
+        let next = |there: bool| if there { shown.next() } else { None };
+        Ok(there.into_iter().map(next).collect())
     }
 }
 
@@ -184,13 +193,15 @@ impl<'a> IntoFuture for Get<'a> {
                 .map_err(|e| e.during(&shared.doing(self.what, None)))?;
             let read = async {
                 let at = self.moment?;
-                let sight = shared.sight(scope, &self.shape.asked()?)?;
+                let bring = self.shape.bring();
+                let sight = shared.sight(scope, &self.shape.asked()?)?.with(bring);
                 let row = shared.row_at(&id, at).await?;
                 if row.op == Op::Purge || (row.system.deleted() && !self.include_deleted) {
                     return Err(not_found());
                 }
                 let record = scope.see(shared.load(row).await?)?;
-                sight.of(record)
+                let shown = shared.shown(vec![record], &sight).await?;
+                shown.into_iter().next().ok_or_else(not_found)
             };
             let result = read.await;
             shared.tell(scope, self.what, &id, result).await
@@ -216,7 +227,7 @@ impl Shared {
         Ok(catalog.head(&self.name, id, Bodies::Inline).await?)
     }
 
-    async fn row_at(&self, id: &RecordId, at: At) -> Result<VersionRow, Error> {
+    pub(crate) async fn row_at(&self, id: &RecordId, at: At) -> Result<VersionRow, Error> {
         match at {
             At::Latest => self.newest(id).await?.ok_or_else(not_found),
             At::Ov(ov) => self.version(id, ov).await,

@@ -1,18 +1,22 @@
 //! A record as it was in one version.
 
-use std::{collections::BTreeSet, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use bytes::Bytes;
 use serde::{
     Deserializer, Serialize, Serializer,
     de::{DeserializeOwned, DeserializeSeed, IgnoredAny, MapAccess, Visitor},
 };
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use xronox_model::{
-    Invalid, Op, Projection, RecordId, Sha256, SystemFields, Timestamp, VersionRow, json,
+    File, Invalid, Op, Path, Projection, RecordId, Sha256, SystemFields, Timestamp, VersionRow,
+    json as form,
 };
 
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, FileInfo, Presigned, engine::files::fetch::Brought};
 
 /// A record as it was in one version: the application's document, with `_id`
 /// and `_system` beside it.
@@ -25,6 +29,9 @@ use crate::{Error, ErrorKind};
 pub struct Record {
     row: VersionRow,
     content: Content,
+    /// Those that are shown.
+    files: Vec<File>,
+    brought: Option<Box<Brought>>,
 }
 
 #[derive(Debug, Clone)]
@@ -36,11 +43,28 @@ enum Content {
 }
 
 impl Record {
-    pub(crate) fn new(row: VersionRow, canonical: Bytes) -> Self {
+    pub(crate) fn new(mut row: VersionRow, canonical: Bytes) -> Self {
+        let files = row
+            .body
+            .as_mut()
+            .map(|body| std::mem::take(&mut body.files));
         Self {
             row,
             content: Content::Whole(canonical),
+            files: files.unwrap_or_default(),
+            brought: None,
         }
+    }
+
+    /// The files in what is shown.
+    pub(crate) fn stored_files(&self) -> &[File] {
+        &self.files
+    }
+
+    /// The same record with what a read brought along of its files.
+    pub(crate) fn bringing(mut self, brought: Brought) -> Self {
+        self.brought = Some(Box::new(brought));
+        self
     }
 
     /// The same record with nothing but what the projection shows.
@@ -49,9 +73,13 @@ impl Record {
             return Ok(self);
         }
         let part = projection.apply(&self.try_json()?);
+        let mut files = self.files;
+        files.retain(|file| stands(&part, file));
         Ok(Self {
             row: self.row,
             content: Content::Part(part),
+            files,
+            brought: None,
         })
     }
 
@@ -108,7 +136,7 @@ impl Record {
     pub fn size(&self) -> u64 {
         match &self.row.body {
             Some(body) => body.size,
-            None => json::canonical(&self.document()).len() as u64,
+            None => form::canonical(&self.document()).len() as u64,
         }
     }
 
@@ -140,9 +168,49 @@ impl Record {
         Ok(document)
     }
 
-    /// The record as JSON, `_id` and `_system` included.
+    /// The record as JSON, `_id` and `_system` included. Where the read was
+    /// asked to bring URLs or texts of files along, they are in `_system` too, as
+    /// `presigned` and `texts`, by path.
     pub fn json(&self) -> Value {
-        self.try_json().unwrap_or(Value::Null)
+        let mut json = self.try_json().unwrap_or(Value::Null);
+        if let (Some(brought), Value::Object(fields)) = (&self.brought, &mut json) {
+            let system = fields.entry("_system").or_insert_with(|| json!({}));
+            for (name, value) in [
+                ("presigned", json!(brought.presigned)),
+                ("texts", json!(brought.texts)),
+            ] {
+                if value.as_object().is_some_and(|map| !map.is_empty()) {
+                    system[name] = value;
+                }
+            }
+        }
+        json
+    }
+
+    /// The files in what is shown of the record, in the order of their paths.
+    /// In the document a reference stands for each of them:
+    /// `{"_file": {"contentType", "sha256", "size", "text"}}`.
+    /// [`Collection::file`](crate::Collection::file) reads their content.
+    pub fn files(&self) -> Vec<FileInfo> {
+        self.files.iter().map(FileInfo::from).collect()
+    }
+
+    /// URLs that fetch these files, by their paths, if the read was asked to
+    /// [presign](crate::Get::presign) some.
+    pub fn presigned(&self) -> &BTreeMap<Path, Presigned> {
+        static NONE: BTreeMap<Path, Presigned> = BTreeMap::new();
+        self.brought
+            .as_ref()
+            .map_or(&NONE, |brought| &brought.presigned)
+    }
+
+    /// The text of those that are kept as text, by their paths, if the read was
+    /// asked to [include it](crate::Get::include_text).
+    pub fn texts(&self) -> &BTreeMap<Path, String> {
+        static NONE: BTreeMap<Path, String> = BTreeMap::new();
+        self.brought
+            .as_ref()
+            .map_or(&NONE, |brought| &brought.texts)
     }
 
     fn try_json(&self) -> Result<Value, Error> {
@@ -188,6 +256,18 @@ impl Serialize for Record {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.json().serialize(serializer)
     }
+}
+
+/// Whether the reference of a file stands in its place.
+pub(crate) fn stands(document: &Value, file: &File) -> bool {
+    fn step<'v>(at: &'v Value, segment: &String) -> Option<&'v Value> {
+        match at {
+            Value::Array(elements) => elements.get(segment.parse::<usize>().ok()?),
+            at => at.get(segment),
+        }
+    }
+    let there = file.path.segments().iter().try_fold(document, step);
+    there == Some(&file.reference())
 }
 
 /// Parses canonical bytes.

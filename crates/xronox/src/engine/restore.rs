@@ -134,6 +134,7 @@ impl<'a> IntoFuture for RestoreObject<'a> {
                     change: SystemChange::default(),
                     idempotency: None,
                     skip_unchanged: true,
+                    offered: None,
                     scope,
                 };
                 shared

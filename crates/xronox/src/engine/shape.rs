@@ -1,6 +1,6 @@
 //! What reads show of records, and what writes keep of them.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::{Map, Value};
 use xronox_model::{Path, Projection, ReadShape, Refused, VersionRow};
@@ -8,7 +8,7 @@ use xronox_model::{Path, Projection, ReadShape, Refused, VersionRow};
 use crate::{
     Collection, Database, Error, IntoProjection, Version,
     collection::Shared,
-    engine::{record::Record, scope::Scope},
+    engine::{files::fetch::Bring, record::Record, scope::Scope},
     storage::forbidden,
 };
 
@@ -16,6 +16,7 @@ use crate::{
 #[derive(Debug, Default)]
 pub(crate) struct Shape {
     read: ReadShape,
+    bring: Bring,
     broken: Option<Error>,
 }
 
@@ -23,12 +24,26 @@ impl Shape {
     pub(crate) fn of(read: &ReadShape) -> Self {
         Self {
             read: read.clone(),
+            bring: Bring::default(),
             broken: None,
         }
     }
 
     pub(crate) fn include_hidden(&mut self) {
         self.read.include_hidden = true;
+    }
+
+    pub(crate) fn presign(&mut self, ttl: Duration) {
+        self.bring.presign = Some(ttl);
+    }
+
+    pub(crate) fn include_text(&mut self) {
+        self.bring.texts = true;
+    }
+
+    /// What is asked for of files.
+    pub(crate) fn bring(&self) -> Bring {
+        self.bring
     }
 
     pub(crate) fn project(&mut self, projection: impl IntoProjection) {
@@ -88,6 +103,8 @@ pub(crate) struct Sight {
     projection: Projection,
     /// Whether checksum and size of whole documents are told.
     sums: bool,
+    /// What comes along of files.
+    bring: Bring,
 }
 
 impl Default for Sight {
@@ -96,6 +113,7 @@ impl Default for Sight {
         Self {
             projection: Projection::everything(),
             sums: true,
+            bring: Bring::default(),
         }
     }
 }
@@ -103,6 +121,15 @@ impl Default for Sight {
 impl Sight {
     pub(crate) fn projection(&self) -> &Projection {
         &self.projection
+    }
+
+    /// The same, with this of files.
+    pub(crate) fn with(self, bring: Bring) -> Self {
+        Self { bring, ..self }
+    }
+
+    pub(crate) fn bring(&self) -> Bring {
+        self.bring
     }
 
     /// What is shown of a whole record.
@@ -195,6 +222,7 @@ impl Shared {
         Ok(Sight {
             projection: self.rules.view.values_of(path, scope.is_sealed())?,
             sums: !self.veils(scope),
+            bring: Bring::default(),
         })
     }
 
@@ -203,6 +231,7 @@ impl Shared {
         Ok(Sight {
             projection: self.rules.view.resolve(read, scope.is_sealed())?,
             sums: !self.veils(scope),
+            bring: Bring::default(),
         })
     }
 
@@ -223,6 +252,12 @@ impl Shared {
     /// Whether there are fields that a plain read does not show.
     pub(crate) fn hides(&self) -> bool {
         !self.rules.view.hidden.is_empty()
+    }
+
+    /// Whether a record keeps something of what it is that the document which
+    /// replaces it only refers to, or does not show.
+    pub(crate) fn keeps(&self) -> bool {
+        self.hides() || !self.rules.files.properties.is_empty()
     }
 
     /// A version, as a handle may see it.

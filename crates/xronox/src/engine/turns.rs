@@ -6,7 +6,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use parking_lot::Mutex;
 use tokio::sync::OwnedMutexGuard;
-use xronox_model::{Attempt, RecordId, Sha256};
+use xronox_model::{Attempt, File, RecordId, Sha256};
 
 /// What a live record is, or will be if what is queued for it commits. It may
 /// not, and another version may then take the number: so whoever goes on from
@@ -19,6 +19,8 @@ pub(crate) struct Expected {
     pub(crate) sha256: Sha256,
     /// The functions that it names.
     pub(crate) functions: Vec<String>,
+    /// The files that it has.
+    pub(crate) files: Vec<File>,
 }
 
 type Place = Arc<tokio::sync::Mutex<Option<Expected>>>;

@@ -7,15 +7,16 @@ use crate::{
     Error,
     collection::Rules,
     config::Validation,
-    engine::prepare::{Canonical, canonical},
+    engine::{files::Known, prepare::Canonical},
 };
 
 impl Rules {
-    /// Takes what a caller wants a record to be: see [`canonical`]. What a
+    /// Takes what a caller wants a new record to be: see
+    /// [`canonical`](Self::canonical). What a
     /// collection demands of its documents, it demands of new ones; what is
     /// there already stays, can be read, and can be restored.
     pub(crate) fn accept(&self, given: Value) -> Result<Canonical, Error> {
-        let canonical = canonical(given, self.max_bytes)?;
+        let canonical = self.canonical(given, Known::default(), false)?;
         self.demand(&canonical.document)?;
         Ok(canonical)
     }

@@ -13,8 +13,9 @@ use crate::{
     engine::{
         attribution::{Attribution, attributed},
         draft::{Draft, brief},
+        files::{Known, refers},
         lineage::descending,
-        prepare::canonical,
+        prepare::normal,
         read::not_found,
         scope::Scope,
     },
@@ -291,7 +292,10 @@ impl<'a> IntoFuture for Create<'a> {
                     return Err(error);
                 }
                 self.attribution.check()?;
-                let document = canonical(self.document?, shared.rules.max_bytes)?;
+                let veiled = shared.veils(scope);
+                let document = shared
+                    .rules
+                    .canonical(self.document?, Known::default(), veiled)?;
                 shared.may_write(scope, &document.document)?;
                 shared.rules.demand(&document.document)?;
                 // The lineage as it is given: what the parent hands on may
@@ -318,6 +322,7 @@ impl<'a> IntoFuture for Create<'a> {
                     },
                     idempotency,
                     skip_unchanged: false,
+                    offered: None,
                     scope,
                 };
                 let written = shared.write_whole(&draft, &document).await;
@@ -372,20 +377,24 @@ impl<'a> IntoFuture for Change<'a> {
                     change: SystemChange::default(),
                     idempotency,
                     skip_unchanged: !self.always,
+                    offered: None,
                     scope,
                 };
                 let view = &shared.rules.view;
                 let written = match new {
                     New::Whole(document) if shared.hides() => {
-                        let document = canonical(document, shared.rules.max_bytes)?.document;
+                        let document = normal(document)?;
                         let replace = |current: &mut Value| {
                             let before = std::mem::replace(current, document.clone());
                             view.keep(current, &before)
                         };
                         shared.write_changed(&draft, &replace).await
                     }
-                    New::Whole(document) if !scope.is_everything() => {
-                        // What it goes on from has to be in the scope too.
+                    New::Whole(document)
+                        if shared.keeps() || refers(&document) || !scope.is_everything() =>
+                    {
+                        // What it goes on from has to be in the scope too, and
+                        // has the files that it refers to.
                         let replace = |current: &mut Value| {
                             current.clone_from(&document);
                             Ok(())
@@ -397,14 +406,7 @@ impl<'a> IntoFuture for Change<'a> {
                         shared.write_whole(&draft, &document).await
                     }
                     New::Patched(changes) => {
-                        let patch = |document: &mut Value| {
-                            let before = shared.hides().then(|| document.clone());
-                            xronox_model::patch(document, &changes)?;
-                            match before {
-                                None => Ok(()),
-                                Some(before) => view.keep_beside(document, &before, &changes),
-                            }
-                        };
+                        let patch = |document: &mut Value| shared.patched(document, &changes);
                         shared.write_changed(&draft, &patch).await
                     }
                 };
@@ -462,6 +464,7 @@ impl<'a> IntoFuture for Delete<'a> {
                     change: SystemChange::default(),
                     idempotency,
                     skip_unchanged: false,
+                    offered: None,
                     scope,
                 };
                 let written = shared.write_named(&draft, NewBody::OfNewest).await;
@@ -474,6 +477,21 @@ impl<'a> IntoFuture for Delete<'a> {
 }
 
 impl Shared {
+    /// Sets and unsets these paths of a document, which keeps what is hidden
+    /// beside them.
+    pub(crate) fn patched(
+        &self,
+        document: &mut Value,
+        changes: &Map<String, Value>,
+    ) -> Result<(), Invalid> {
+        let before = self.hides().then(|| document.clone());
+        xronox_model::patch(document, changes)?;
+        match before {
+            None => Ok(()),
+            Some(before) => self.rules.view.keep_beside(document, &before, changes),
+        }
+    }
+
     pub(crate) fn idempotency(
         &self,
         scope: &Scope,

@@ -10,8 +10,9 @@ use parking_lot::Mutex;
 use rand::RngCore;
 use serde_json::Value;
 use xronox_model::{
-    Attempt, Body, BucketRole, CollectionName, Direction, Encoding, Identity, IndexKeys, IndexSpec,
-    Location, Op, Path, RecordId, Sha256, SystemChange, UniqueKey, VersionRow, json::canonical,
+    Attempt, Body, BucketRole, CollectionName, Direction, Encoding, File, Identity, IndexKeys,
+    IndexSpec, Location, Op, Path, RecordId, Sha256, SystemChange, TextRendition, UniqueKey,
+    VersionRow, json::canonical,
 };
 
 use super::Subject;
@@ -52,6 +53,7 @@ pub(super) fn body(document: &Value) -> Body {
         encoding: Encoding::Plain,
         location: Location::Inline,
         inline: Some(bytes.into()),
+        files: Vec::new(),
     }
 }
 
@@ -71,6 +73,27 @@ pub(super) fn stored(document: &Value, key: &str) -> NewBody {
         inline: None,
         ..body(document)
     })
+}
+
+/// A file that lies at `key`, and as text at `text`.
+pub(super) fn file(path: &str, key: &str, text: Option<&str>) -> File {
+    let place = |key: &str| Location::Object {
+        space: "main".into(),
+        role: BucketRole::Content,
+        key: key.into(),
+    };
+    File {
+        path: path.parse().unwrap(),
+        sha256: Sha256::of(key.as_bytes()),
+        size: key.len() as u64,
+        content_type: "text/html; charset=\"utf-8\"".into(),
+        location: place(key),
+        text: text.map(|text| TextRendition {
+            sha256: Sha256::of(text.as_bytes()),
+            size: text.len() as u64,
+            location: place(text),
+        }),
+    }
 }
 
 /// An idempotency key that is remembered for a day.

@@ -12,12 +12,14 @@ pub(crate) const READ_AHEAD: usize = 16;
 /// Inline bodies that one call of the catalog should bring, in bytes.
 const STRETCH_BYTES: usize = 8 * 1024 * 1024;
 
-/// The rows in handfuls whose documents come to no more than so many bytes in
-/// canonical form, wherever they are stored; one that is larger stands alone.
+/// The rows in handfuls whose documents and files come to no more than so many
+/// bytes, wherever they are stored; one that is larger stands alone.
 pub(crate) fn handfuls(rows: Vec<VersionRow>, most_bytes: u64) -> Vec<Vec<VersionRow>> {
     let (mut handfuls, mut bytes) = (Vec::<Vec<VersionRow>>::new(), 0);
     for row in rows {
-        let size = row.body.as_ref().map_or(0, |body| body.size);
+        let body = row.body.as_ref();
+        let files = body.iter().flat_map(|body| &body.files);
+        let size = body.map_or(0, |body| body.size) + files.map(|file| file.size).sum::<u64>();
         bytes += size;
         match handfuls.last_mut() {
             Some(last) if bytes <= most_bytes => last.push(row),

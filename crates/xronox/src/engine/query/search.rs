@@ -293,12 +293,13 @@ impl<'a> Search<'a> {
         self.fetch_shed(&mut candidates).await?;
         let records = candidates
             .into_iter()
-            .map(|candidate| self.record(candidate, sight));
+            .map(|candidate| self.record(candidate));
         let records: Vec<Option<Record>> = stream::iter(records)
             .buffered(READ_AHEAD)
             .try_collect()
             .await?;
-        Ok(records.into_iter().flatten().collect())
+        let records = records.into_iter().flatten().collect();
+        self.shared.shown(records, sight).await
     }
 
     /// Brings the inline bodies of candidates that came without, all at once.
@@ -344,7 +345,7 @@ impl<'a> Search<'a> {
         Ok(())
     }
 
-    async fn record(&self, candidate: Candidate, sight: &Sight) -> Result<Option<Record>, Error> {
+    async fn record(&self, candidate: Candidate) -> Result<Option<Record>, Error> {
         let Candidate {
             rank,
             row,
@@ -367,6 +368,6 @@ impl<'a> Search<'a> {
             // The record has these bytes already, decoded.
             body.inline = None;
         }
-        sight.of(Record::new(row, bytes)).map(Some)
+        Ok(Some(Record::new(row, bytes)))
     }
 }

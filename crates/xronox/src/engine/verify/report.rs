@@ -89,6 +89,11 @@ pub enum Rule {
     MissingBody,
     /// A body has the length and the hash that its version says.
     CorruptBody,
+    /// A file inside a record is where its version says.
+    MissingFile,
+    /// It has the length and the hash that its version says, and its reference
+    /// stands in the document.
+    CorruptFile,
     /// A version has the keys that its document gives, in every index that is
     /// ready.
     IndexKeys,

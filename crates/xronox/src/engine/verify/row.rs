@@ -1,17 +1,27 @@
 //! Checking one version: its place between its neighbours, its body, its keys.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
+
+use futures::TryStreamExt;
+use parking_lot::Mutex;
+use serde_json::Value;
 
 use xronox_model::{Direction, IndexKeys, Location, Op, UniqueKey, VersionRow};
-use xronox_store::{Bodies, Indexes, Payloads, StoreError, Which, ruling::add_system_keys};
+use xronox_store::{Blob, Bodies, Indexes, Payloads, StoreError, Which, ruling::add_system_keys};
 
 use super::report::{Found, Rule};
-use crate::{Error, collection::Shared, engine::record::parse};
+use crate::{
+    Error,
+    collection::Shared,
+    engine::record::{parse, stands},
+};
 
 /// How often a version is looked at again because it is changing.
 const MAX_LOOKS: u32 = 10;
 /// Damage that stands still for so many looks, so far apart, is believed.
 const STILL: u32 = 3;
+/// Files that are remembered as good.
+const MAX_GOOD: usize = 10_000;
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Checks versions of one collection.
@@ -19,6 +29,8 @@ pub(super) struct Checker<'a> {
     shared: &'a Shared,
     payloads: Option<Payloads>,
     indexes: Indexes,
+    /// Files that are good: most versions have those of the ones before.
+    good: Mutex<HashSet<Blob>>,
 }
 
 /// What was found out about a version.
@@ -60,6 +72,7 @@ impl<'a> Checker<'a> {
             shared,
             payloads: bodies.then(|| shared.database.payloads.without_cache()),
             indexes: shared.database.catalog.indexes(&shared.name).await?,
+            good: Mutex::default(),
         })
     }
 
@@ -308,6 +321,7 @@ impl<'a> Checker<'a> {
             );
             return Ok(());
         };
+        self.files(row, &document, payloads, checked).await?;
         let mut expected = VersionRow {
             keys: IndexKeys::of_body(&document, indexes.fields()),
             ..row.clone()
@@ -337,6 +351,59 @@ impl<'a> Checker<'a> {
                 for field in keys.filter(|field| differs(field)) {
                     let message = format!("the stored keys of `{field}` are not the document's");
                     checked.add(Rule::IndexKeys, row, message);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Checker<'_> {
+    /// Checks the files of a version.
+    async fn files(
+        &self,
+        row: &VersionRow,
+        document: &Value,
+        payloads: &Payloads,
+        checked: &mut Checked,
+    ) -> Result<(), Error> {
+        for file in row.body.iter().flat_map(|body| &body.files) {
+            let path = &file.path;
+            if !stands(document, file) {
+                let message = format!("`{path}` of the document is not the reference of its file");
+                checked.add(Rule::CorruptFile, row, message);
+            }
+            let text = file.text.as_ref().map(Blob::from);
+            for blob in [Some(Blob::from(file)), text].into_iter().flatten() {
+                if self.good.lock().contains(&blob) {
+                    continue;
+                }
+                let read = async {
+                    let mut bytes = payloads.stream(&blob)?;
+                    while bytes.try_next().await?.is_some() {}
+                    Ok(())
+                };
+                match read.await {
+                    Ok(()) => {
+                        let mut good = self.good.lock();
+                        if good.len() >= MAX_GOOD {
+                            good.clear();
+                        }
+                        good.insert(blob);
+                    }
+                    Err(StoreError::Corrupt(message)) => {
+                        let there = payloads.exists(&blob.location).await?;
+                        let rule = if there {
+                            Rule::CorruptFile
+                        } else {
+                            Rule::MissingFile
+                        };
+                        checked.add(rule, row, message);
+                    }
+                    Err(StoreError::Refused(message)) => {
+                        checked.add(Rule::MissingFile, row, message);
+                    }
+                    Err(error) => return Err(error.into()),
                 }
             }
         }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, ops::Bound};
 use rand::{Rng, seq::IndexedRandom};
 use serde_json::{Value, json};
 use xronox_model::{
-    ALWAYS_INDEXED, CollectionName, Direction, KeyRange, Op, OrderedKey, RecordId, Timestamp,
+    ALWAYS_INDEXED, Body, CollectionName, Direction, KeyRange, Op, OrderedKey, RecordId, Timestamp,
     UniqueKey, VersionRow,
 };
 
@@ -251,9 +251,8 @@ impl Pair {
         for (id, attempt) in self.planner.attempts.iter().rev().take(60) {
             same!(self, outcome(collection, id, *attempt));
         }
-        let named = rows
-            .iter()
-            .filter_map(|row| key_of(&row.body.as_ref()?.location));
+        let named = rows.iter().flat_map(|row| &row.body);
+        let named = named.flat_map(Body::locations).filter_map(key_of);
         for key in named.chain(["put/1", "put/2", "put/3", "moved/1", "none"]) {
             same!(self, names_key(key));
         }

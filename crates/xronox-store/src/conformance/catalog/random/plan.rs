@@ -9,7 +9,7 @@ use xronox_model::{
     Timestamp, UniqueKey, VersionRow,
 };
 
-use super::super::bench::{body, id, object, stored, user};
+use super::super::bench::{body, file, id, object, user};
 use crate::{
     Append, Bodies, Catalog, Expect, IdempotencyKey, Indexes, MemoryCatalog, Mutation, NewBody,
     Presence, Purge, Which,
@@ -209,14 +209,30 @@ impl Planner {
     }
 
     fn body(&mut self, rng: &mut StdRng, document: &Value) -> NewBody {
-        let inline = body(document);
-        self.documents.insert(inline.sha256, document.clone());
+        let mut new = body(document);
+        self.documents.insert(new.sha256, document.clone());
         if rng.random_ratio(1, 3) {
             self.keys += 1;
-            stored(document, &format!("put/{}", self.keys))
-        } else {
-            NewBody::Given(inline)
+            new.location = object(&format!("put/{}", self.keys));
+            new.inline = None;
         }
+        if rng.random_ratio(1, 4) {
+            new.files = vec![file("a", &self.file_key(rng), None)];
+            if rng.random_ratio(1, 2) {
+                let text = self.file_key(rng);
+                let next = file("list.0", &self.file_key(rng), Some(&text));
+                new.files.push(next);
+            }
+        }
+        NewBody::Given(new)
+    }
+
+    /// The key of a file: a new one, or one that others may name too.
+    fn file_key(&mut self, rng: &mut StdRng) -> String {
+        if rng.random_ratio(1, 2) {
+            self.keys += 1;
+        }
+        format!("file/{}", self.keys)
     }
 }
 
