@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
-use crate::{json::canonical, patch::RESERVED};
+use crate::{file::is_file_reference, patch::RESERVED};
 
 /// Merges `patch` into a document.
 ///
@@ -12,7 +12,8 @@ use crate::{json::canonical, patch::RESERVED};
 /// - Arrays become a union: elements equal to one that is there are left out;
 ///   an object merges into the one with the same `id` (or, failing that, the
 ///   same `_id`) that is not `null`; the others are appended in their order.
-/// - A boolean, number or string meeting an array is added to it in the same way.
+/// - A boolean, number or string meeting an array is added to it in the same way,
+///   and so is what [stands for a file](is_file_reference).
 /// - Anything else replaces what is there, `null` and an object meeting an
 ///   array included.
 ///
@@ -32,7 +33,7 @@ pub fn enrich(doc: &mut Value, patch: &Value) {
 
 /// Lays the document of a more specific tier over that of a more general one.
 ///
-/// Objects merge deeply; arrays are concatenated, with `dedupe_arrays` without
+/// Objects merge deeply, but for what stands for a file; arrays are concatenated, with `dedupe_arrays` without
 /// those elements of `over` that are there already; anything else is replaced.
 /// Both values are in normal form.
 pub fn merge_tiers(base: &mut Value, over: &Value, dedupe_arrays: bool) {
@@ -52,15 +53,19 @@ enum Arrays {
 }
 
 fn merge(base: &mut Value, over: &Value, arrays: Arrays) {
+    let file = is_file_reference(over);
     match (base, over) {
-        (Value::Object(base), Value::Object(over)) => merge_members(base, over.iter(), arrays),
+        (Value::Object(base), Value::Object(over)) if !file => {
+            merge_members(base, over.iter(), arrays);
+        }
         (Value::Array(base), Value::Array(over)) => match arrays {
             Arrays::Enrich => enrich_elements(base, over),
             Arrays::Union => add_missing(base, over),
             Arrays::Concatenate => base.extend_from_slice(over),
         },
-        (Value::Array(base), Value::Bool(_) | Value::Number(_) | Value::String(_))
-            if matches!(arrays, Arrays::Enrich) =>
+        (Value::Array(base), over)
+            if matches!(arrays, Arrays::Enrich)
+                && (file || over.is_boolean() || over.is_number() || over.is_string()) =>
         {
             if !base.contains(over) {
                 base.push(over.clone());
@@ -86,58 +91,67 @@ fn merge_members<'a>(
 }
 
 fn add_missing(base: &mut Vec<Value>, over: &[Value]) {
-    let mut present: HashSet<Vec<u8>> = base.iter().map(canonical).collect();
+    let mut present = met(base, &over.iter().collect());
     for element in over {
-        if present.insert(canonical(element)) {
+        if present.insert(element) {
             base.push(element.clone());
         }
     }
 }
 
+/// Those that are in the array. What is merged in is few as a rule, so it is
+/// what is remembered.
+fn met<'o>(base: &[Value], sought: &HashSet<&'o Value>) -> HashSet<&'o Value> {
+    let found = |element| sought.get(element).copied();
+    base.iter().filter_map(found).collect()
+}
+
 fn enrich_elements(base: &mut Vec<Value>, over: &[Value]) {
     // Equal elements have equal ids, so those with ids need no other comparison.
-    let mut present = HashSet::new();
-    let mut by_id = HashMap::new();
-    for (index, element) in base.iter().enumerate() {
-        let ids = ids(element);
-        if ids.is_empty() {
-            present.insert(canonical(element));
-        }
-        for id in ids {
-            by_id.entry(id).or_insert(index);
+    let plain = over.iter().filter(|element| ids(element).next().is_none());
+    let mut present = met(base, &plain.collect());
+    // Of the ids that are sought, which element has each.
+    let (mut numbers, mut holders) = (HashMap::new(), Vec::new());
+    for id in over.iter().flat_map(ids) {
+        numbers.entry(id).or_insert_with(|| {
+            holders.push(None);
+            holders.len() - 1
+        });
+    }
+    if !numbers.is_empty() {
+        for (index, element) in base.iter().enumerate() {
+            for number in ids(element).filter_map(|id| numbers.get(&id)) {
+                holders[*number].get_or_insert(index);
+            }
         }
     }
     for element in over {
-        let sought = ids(element);
         // An `_id` may have been overwritten by a merge on `id` meanwhile.
         let same = |id| {
-            let index = *by_id.get(id)?;
-            ids(&base[index]).contains(id).then_some(index)
+            let index = holders[*numbers.get(&id)?]?;
+            ids(&base[index]).any(|held| held == id).then_some(index)
         };
-        let index = if let Some(index) = sought.iter().find_map(same) {
+        let index = if let Some(index) = ids(element).find_map(same) {
             merge(&mut base[index], element, Arrays::Enrich);
             index
-        } else if !sought.is_empty() || present.insert(canonical(element)) {
+        } else if ids(element).next().is_some() || present.insert(element) {
             base.push(element.clone());
             base.len() - 1
         } else {
             continue;
         };
-        for id in ids(&base[index]) {
-            by_id.insert(id, index);
+        for number in ids(&base[index]).filter_map(|id| numbers.get(&id)) {
+            holders[*number] = Some(index);
         }
     }
 }
 
 /// What identifies an element, the stronger first.
-fn ids(element: &Value) -> Vec<(&'static str, Vec<u8>)> {
-    ["id", "_id"]
-        .into_iter()
-        .filter_map(|name| {
-            let id = element.as_object()?.get(name)?;
-            (!id.is_null()).then(|| (name, canonical(id)))
-        })
-        .collect()
+fn ids(element: &Value) -> impl Iterator<Item = (&'static str, &Value)> {
+    ["id", "_id"].into_iter().filter_map(|name| {
+        let id = element.as_object()?.get(name)?;
+        (!id.is_null()).then_some((name, id))
+    })
 }
 
 #[cfg(test)]
@@ -310,7 +324,7 @@ mod tests {
             elements in prop::collection::vec(arbitrary::json(), 0..6),
         ) {
             // Two elements of one identity would merge with each other.
-            prop_assume!(elements.iter().all(|e| ids(e).is_empty()));
+            prop_assume!(elements.iter().all(|e| ids(e).next().is_none()));
             let doc = json!({"a": elements});
             prop_assert_eq!(enriched(doc.clone(), &doc), doc);
         }
