@@ -139,6 +139,10 @@ pub(crate) enum Command {
     Blame(Blame),
     /// List what somebody created or changed last, in every collection
     Who(Who),
+    /// Find all that there is of somebody, in every collection
+    Footprint(Footprint),
+    /// Delete all records of somebody, in every collection
+    Erase(Erase),
     /// Show what a record was made from, or what came of it
     Lineage(Lineage),
     /// Bring back an earlier version of a record, or of a whole collection
@@ -414,6 +418,48 @@ pub(crate) struct Who {
     /// At most so many [default: all]
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<u64>,
+}
+
+/// Whose records are meant: those of which one of these is true.
+#[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("whom").required(true).multiple(true))]
+pub(crate) struct Whom {
+    /// Records that it created: `type:identifier`, or any other text for a user
+    #[arg(long, value_name = "WHO", group = "whom")]
+    pub(crate) creator: Vec<String>,
+    /// Records whose newest version it made
+    #[arg(long, value_name = "WHO", group = "whom")]
+    pub(crate) updater: Vec<String>,
+    /// Records that have this value, JSON or text, such as email=ann@example.com
+    #[arg(long, value_name = "PATH=VALUE", value_parser = assignment, group = "whom")]
+    pub(crate) field: Vec<(String, String)>,
+    /// Only in these collections
+    #[arg(value_name = "COLLECTION")]
+    pub(crate) collections: Vec<String>,
+}
+
+/// Lists the records of somebody, deleted ones included, with how many versions,
+/// files and bytes there are of each. With --json, a line for each, and the sums.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Footprint {
+    #[command(flatten)]
+    pub(crate) whom: Whom,
+}
+
+/// Deletes the records of somebody one by one, and looks afterwards what is left;
+/// exit code 1 if that is more than it should be. Look first with `footprint`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Erase {
+    #[command(flatten)]
+    pub(crate) whom: Whom,
+    /// Remove every version, body and file for good
+    #[arg(long)]
+    pub(crate) hard: bool,
+    /// Do not ask
+    #[arg(long)]
+    pub(crate) yes: bool,
+    #[command(flatten)]
+    pub(crate) attribution: Attribution,
 }
 
 #[derive(Debug, clap::Args)]

@@ -13,6 +13,7 @@ mod enrich;
 mod export;
 mod fetch;
 mod find;
+mod footprint;
 mod gc;
 mod get;
 mod import;
@@ -66,6 +67,8 @@ pub(crate) fn run(command: Command, cx: &mut Context) -> BoxFuture<'_, Result<Ex
                 Command::Diff(args) => diff::run(args, cx).await,
                 Command::Blame(args) => blame::run(args, cx).await,
                 Command::Who(args) => who::run(args, cx).await,
+                Command::Footprint(args) => footprint::run(args, cx).await,
+                Command::Erase(args) => footprint::erase(args, cx).await,
                 Command::Lineage(args) => lineage::run(args, cx).await,
                 Command::Delete(args) => delete::run(args, cx).await,
                 Command::Index(args) => index::run(args, cx).await,

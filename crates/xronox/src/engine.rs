@@ -25,6 +25,7 @@ pub(crate) mod room;
 pub(crate) mod scope;
 pub(crate) mod shape;
 pub(crate) mod size;
+pub(crate) mod subject;
 pub(crate) mod trail;
 pub(crate) mod turns;
 pub(crate) mod validation;

@@ -412,6 +412,7 @@ pub use engine::{
     relocate::{MoveVersions, MoveVersionsReport},
     restore::{Listed, RestoreCollection, RestoreJob, RestoreObject, RestoreReport},
     size::Size,
+    subject::{Erase, ErasureReport, Footing, Footprint, FootprintReport, Found, Subject},
     trail::{Trace, Trail, TrailPage},
     verify::{Damage, Rule, Verify, VerifyReport},
     who::Who,

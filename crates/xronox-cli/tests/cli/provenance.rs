@@ -105,3 +105,36 @@ fn lineage_goes_up_and_down() {
     let nonsense = ["put", "texts", "-", "--parent", "p"];
     assert_eq!(store.run(&nonsense).status.code(), Some(2));
 }
+
+#[test]
+fn somebody_is_found_and_erased() {
+    let store = story();
+    let found = store.json(&["footprint", "--creator", "user:42", "--field", "id=p"]);
+    let (sums, records) = found.split_last().unwrap();
+    assert_eq!(records.len(), 2);
+    assert_eq!(sums["total"]["records"], 2);
+    let told = store.text(&["footprint", "--creator", "user:42", "pages", "scans"]);
+    assert!(told.contains("scans") && !told.contains("pages"), "{told}");
+    store.fails(&["footprint"], 2, "Usage");
+    let refused = store.fails(&["erase", "--creator", "user:42"], 2, "Usage");
+    assert!(
+        refused.contains("1 record") && refused.contains("--yes"),
+        "{refused}"
+    );
+    let hard = [
+        "erase",
+        "--creator",
+        "user:42",
+        "--hard",
+        "--yes",
+        "--actor",
+        "user:dpo",
+    ];
+    let erased = store.one(&hard);
+    assert_eq!(
+        (&erased["deleted"], &erased["hard"]),
+        (&json!(1), &json!(true))
+    );
+    assert_eq!(erased["remaining"]["total"]["records"], 0);
+    store.fails(&["get", "scans", "s", "--deleted"], 3, "NotFound");
+}

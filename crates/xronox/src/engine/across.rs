@@ -65,18 +65,26 @@ impl Asked {
         I: IntoIterator,
         I::Item: AsRef<str>,
     {
-        let names = names.into_iter().map(|name| name.as_ref().parse());
-        match names.collect::<Result<Vec<CollectionName>, Invalid>>() {
-            Ok(mut names) => {
-                names.sort();
-                names.dedup();
-                self.among = Some(names);
-            }
-            Err(invalid) => {
-                self.broken.get_or_insert(invalid.into());
+        match named(names) {
+            Ok(names) => self.among = Some(names),
+            Err(error) => {
+                self.broken.get_or_insert(error);
             }
         }
     }
+}
+
+/// Collections by their names, sorted, each once.
+pub(crate) fn named<I>(names: I) -> Result<Vec<CollectionName>, Error>
+where
+    I: IntoIterator,
+    I::Item: AsRef<str>,
+{
+    let names = names.into_iter().map(|name| name.as_ref().parse());
+    let mut names = names.collect::<Result<Vec<CollectionName>, Invalid>>()?;
+    names.sort();
+    names.dedup();
+    Ok(names)
 }
 
 /// The setters that every question across collections has.

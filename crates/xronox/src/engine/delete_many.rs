@@ -115,12 +115,7 @@ impl<'a> DeleteMany<'a> {
         let mut deleted = std::pin::pin!(deleted);
         let mut report = DeleteManyReport::default();
         while let Some(gone) = deleted.try_next().await? {
-            report.matched += 1;
-            if gone {
-                report.deleted += 1;
-            } else {
-                report.skipped += 1;
-            }
+            report.count(gone);
             self.progress
                 .tell(Some(self.collection.name()), report.matched, None);
         }
@@ -149,17 +144,34 @@ impl<'a> IntoFuture for DeleteMany<'a> {
     }
 }
 
+impl DeleteManyReport {
+    /// Counts a record that matched, and is gone or not.
+    pub(crate) fn count(&mut self, gone: bool) {
+        self.matched += 1;
+        if gone {
+            self.deleted += 1;
+        } else {
+            self.skipped += 1;
+        }
+    }
+}
+
 /// How each of them is deleted.
-struct One {
-    collection: Collection,
-    attribution: Attribution,
-    hard: bool,
+pub(crate) struct One {
+    pub(crate) collection: Collection,
+    pub(crate) attribution: Attribution,
+    pub(crate) hard: bool,
 }
 
 impl One {
     /// Deletes the version that matched, or a later one if that matches too;
     /// whether there was one.
-    async fn delete(&self, id: &RecordId, mut ov: u64, filter: &Value) -> Result<bool, Error> {
+    pub(crate) async fn delete(
+        &self,
+        id: &RecordId,
+        mut ov: u64,
+        filter: &Value,
+    ) -> Result<bool, Error> {
         for _ in 0..MAX_TRIES {
             let mut delete = self.collection.delete(id).expected_ov(ov);
             delete.attribution = self.attribution.clone();
@@ -175,7 +187,11 @@ impl One {
                 },
             }
             let still = json!({ "$and": [{ "_id": id.to_string() }, filter] });
-            let found = self.collection.query(still).limit(1).await?;
+            let mut found = self.collection.query(still).limit(1);
+            if self.hard {
+                found = found.include_deleted();
+            }
+            let found = found.await?;
             match found.items.first() {
                 Some(record) => ov = record.ov(),
                 None => return Ok(false),

@@ -8,6 +8,7 @@ mod support;
 mod actors;
 mod lineage;
 mod random;
+mod subject;
 mod trail;
 mod who;
 
