@@ -22,7 +22,7 @@ use crate::{
         read::not_found,
         record::parse,
         scope::Scope,
-        turns::Expected,
+        turns::{Ahead, Expected},
     },
     storage::Storage,
 };
@@ -30,6 +30,9 @@ use crate::{
 /// How often a write is prepared anew because others changed the record or
 /// the indexes in between.
 const MAX_TRIES: u32 = 100;
+
+/// How often a change may lose before it presses for its turn.
+const PATIENCE: u32 = 2;
 
 /// Objects that are deleted at a time.
 const AHEAD: usize = 16;
@@ -107,6 +110,7 @@ impl Shared {
         document: &Canonical,
     ) -> Result<Written, Error> {
         draft.scope.check(draft.id, &document.document)?;
+        let _way = self.turns.give_way(draft.id).await;
         for _ in 0..MAX_TRIES {
             let indexes = self.indexes().await?;
             let attempt = Storage::new_attempt();
@@ -134,6 +138,7 @@ impl Shared {
         body: NewBody,
     ) -> Result<Written, Error> {
         let mut with_keys = false;
+        let _way = self.turns.give_way(draft.id).await;
         for _ in 0..MAX_TRIES {
             let indexes = self.indexes().await?;
             let has_unique = indexes.list.iter().any(|index| index.spec.unique);
@@ -247,8 +252,11 @@ impl Shared {
         draft: &Draft<'_>,
         change: &(dyn Fn(&mut Value) -> Result<(), Invalid> + Sync),
     ) -> Result<Written, Error> {
-        let standing = self.turns.stand(draft.id);
-        for _ in 0..MAX_TRIES {
+        let mut standing = self.turns.stand(draft.id);
+        for tries in 0..MAX_TRIES {
+            if tries == PATIENCE {
+                standing.press();
+            }
             let mut turn = standing.turn().await;
             let changed = |expected: &Expected| {
                 if !draft.scope.admits(draft.id, &expected.document) {
@@ -271,17 +279,21 @@ impl Shared {
             // A caller who names a version means a committed one, and only of
             // such a one it is sure that it cannot be changed like this.
             let ahead = turn.take().filter(|_| draft.expect.ov.is_none());
-            let ahead = ahead.and_then(|ahead| changed(&ahead).ok().map(|to| (ahead, to)));
-            let (expected, canonical) = if let Some(ahead) = ahead {
+            let ahead = ahead.and_then(|ahead| {
+                let canonical = changed(&ahead.expected).ok()?;
+                Some((ahead, canonical))
+            });
+            let attempt = Storage::new_attempt();
+            let (Ahead { chain, expected }, canonical) = if let Some(ahead) = ahead {
                 ahead
             } else {
                 let expected = self.expected(draft.id).await?;
                 let canonical = changed(&expected)?;
-                (expected, canonical)
+                let chain = attempt;
+                (Ahead { chain, expected }, canonical)
             };
             let functions = with_functions(&expected.functions, &draft.change)?;
             let indexes = self.indexes().await?;
-            let attempt = Storage::new_attempt();
             let ov = expected.ov + 1;
             let prepared = self
                 .prepare(&canonical, &indexes, draft.id, ov, attempt)
@@ -309,7 +321,7 @@ impl Shared {
             let pending = committer
                 .submit(indexes.epoch, vec![append], put_at)
                 .await?;
-            *turn = Some(if unchanged {
+            let expected = if unchanged {
                 expected
             } else {
                 Expected {
@@ -320,13 +332,14 @@ impl Shared {
                     functions,
                     files,
                 }
-            });
+            };
+            *turn = Some(Ahead { chain, expected });
             drop(turn);
             match self.settle(pending, draft.id).await {
                 Ok(Step::Done(written)) => return Ok(written),
                 other => {
                     // Whoever goes on from this failure fails too, and reads anew.
-                    *standing.turn().await = None;
+                    standing.break_off(chain).await;
                     other?;
                 }
             }
