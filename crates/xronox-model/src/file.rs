@@ -96,24 +96,20 @@ pub fn is_file_reference(value: &Value) -> bool {
     value.as_object().is_some_and(inner)
 }
 
+/// What is shown where something stands, and what.
+type Show<'a> = dyn FnMut(&[String], &Value) -> Result<(), Invalid> + 'a;
+
 /// Calls `show` with each value in the document that looks like a file
 /// reference, and with the segments of where it stands.
 ///
 /// # Errors
 ///
 /// What `show` gives.
-pub fn each_file_reference(
-    document: &Value,
-    show: &mut dyn FnMut(&[String], &Value) -> Result<(), Invalid>,
-) -> Result<(), Invalid> {
+pub fn each_file_reference(document: &Value, show: &mut Show<'_>) -> Result<(), Invalid> {
     references(document, &mut Vec::new(), show)
 }
 
-fn references(
-    value: &Value,
-    at: &mut Vec<String>,
-    show: &mut dyn FnMut(&[String], &Value) -> Result<(), Invalid>,
-) -> Result<(), Invalid> {
+fn references(value: &Value, at: &mut Vec<String>, show: &mut Show<'_>) -> Result<(), Invalid> {
     if !at.is_empty() && is_file_reference(value) {
         return show(at, value);
     }

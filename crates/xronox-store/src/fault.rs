@@ -22,6 +22,7 @@ use object_store::{
 };
 use parking_lot::Mutex;
 use rand::{Rng, SeedableRng, rngs::StdRng};
+use tokio::sync::Barrier;
 
 /// A way for a request to go wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +77,8 @@ struct State {
     stall_ms: AtomicU64,
     random: Mutex<StdRng>,
     calls: [AtomicU64; CALLS],
+    /// Where puts that are done wait for each other.
+    together: Mutex<Option<Arc<Barrier>>>,
     under_way: AtomicUsize,
     busiest: AtomicUsize,
 }
@@ -91,6 +94,7 @@ impl FaultyStore {
                 stall_ms: AtomicU64::new(100),
                 random: Mutex::new(StdRng::seed_from_u64(seed)),
                 calls: Default::default(),
+                together: Mutex::default(),
                 under_way: AtomicUsize::new(0),
                 busiest: AtomicUsize::new(0),
             }),
@@ -117,6 +121,12 @@ impl FaultyStore {
     pub fn set_stall(&self, wait: Duration) {
         let ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         self.state.stall_ms.store(ms, Relaxed);
+    }
+
+    /// From now on puts are answered so many at a time, once all of these are
+    /// done.
+    pub fn answer_together(&self, puts: usize) {
+        *self.state.together.lock() = Some(Arc::new(Barrier::new(puts)));
     }
 
     /// Ends all faults.
@@ -205,8 +215,12 @@ impl ObjectStore for FaultyStore {
         opts: PutOptions,
     ) -> Result<PutResult> {
         let _under_way = self.state.begin(Call::Put).await?;
-        self.state
-            .answer(self.store.put_opts(location, payload, opts).await)
+        let put = self.store.put_opts(location, payload, opts).await;
+        let together = self.state.together.lock().clone();
+        if let Some(together) = together {
+            together.wait().await;
+        }
+        self.state.answer(put)
     }
 
     async fn put_multipart_opts(

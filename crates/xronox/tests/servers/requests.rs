@@ -155,11 +155,13 @@ async fn an_enrichment_reads_once() {
     }
 }
 
-/// What is released together is committed together.
+/// What is released together is committed together: of a hundred, those whose
+/// bodies are there at one time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hundred_creates_are_few_commits() {
     for place in Shared::all().await {
         let counted = Counted::open(place).await;
+        counted.objects.answer_together(50);
         let creates = (0..100).map(|n| {
             let orders = counted.orders.clone();
             async move { orders.create(large(n)).await }
