@@ -14,7 +14,7 @@ use xronox_model::{
 };
 use xronox_store::{
     Batch, Bodies, Capabilities, Catalog, CollectionSize, Commit, Cut, Find, Found, Indexes,
-    Marker, Outcome, PAGE_BYTES, StoreError, Taken, Which, ruling,
+    Marker, Outcome, PAGE_BYTES, StoreError, Taken, Which, holders_one_by_one, ruling,
 };
 
 use crate::{
@@ -22,7 +22,7 @@ use crate::{
     core::Core,
     error::Failure,
     fence::Fenced,
-    find, indexing,
+    find, holders, indexing,
     indexing::MAX_INDEXED,
     ledger::{in_short, stored_key},
     names::{Names, of_counter},
@@ -506,6 +506,33 @@ impl Catalog for MongoCatalog {
                 Ok(holder.map(|(_, holder)| holder))
             })
             .await
+    }
+
+    async fn holders(
+        &self,
+        keys: &[(CollectionName, UniqueKey)],
+    ) -> Result<Vec<Option<VersionRow>>, StoreError> {
+        self.core.db.check_open()?;
+        let together = self.core.db.within(async {
+            if self.core.log_first().await? {
+                return Ok(None);
+            }
+            let mut session = self.core.db.session().await?;
+            let mut rows = Vec::with_capacity(keys.len());
+            for keys in keys.chunks(holders::AT_ONCE) {
+                let found = self.core.holders(&mut session, keys).await?;
+                rows.extend(
+                    found
+                        .into_iter()
+                        .map(|stored| stored.map(|stored| stored.row)),
+                );
+            }
+            Ok(Some(rows))
+        });
+        match together.await? {
+            Some(rows) => Ok(rows),
+            None => holders_one_by_one(self, keys).await,
+        }
     }
 
     async fn names_key(&self, key: &str) -> Result<bool, StoreError> {

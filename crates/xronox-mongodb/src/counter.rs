@@ -9,23 +9,24 @@ use crate::{
 };
 
 /// The first command of a commit: takes `reserve` versions and the time, and
-/// gives the document back. `floor` is the time of the collections before.
+/// gives the document back. `now` is the time that the first collection of the
+/// commit has taken: one time for all of them.
 ///
 /// It always changes the document, so that of two transactions only one can
 /// commit.
 pub(crate) fn take(
     collection: &str,
     reserve: u64,
-    floor: Option<Timestamp>,
+    now: Option<Timestamp>,
     me: ObjectId,
 ) -> Document {
-    let floor = floor.map_or(Bson::Null, |at| date(at).into());
+    let now = now.map_or_else(|| "$$NOW".into(), |at| Bson::from(date(at)));
     doc! {
         "findAndModify": collection,
         "query": { "_id": COUNTER },
         "update": [{ "$set": {
             "next": { "$add": ["$next", int(reserve)] },
-            "at": { "$max": ["$at", "$$NOW", floor] },
+            "at": { "$max": ["$at", now] },
             "clock": "$$NOW",
             "writes": { "$add": ["$writes", 1_i64] },
             "turn": pass_turn(me),

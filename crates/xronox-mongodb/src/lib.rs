@@ -70,6 +70,7 @@ mod documents;
 mod error;
 mod fence;
 mod find;
+mod holders;
 mod indexing;
 mod ledger;
 mod log_first;

@@ -14,7 +14,7 @@ use xronox_model::{
     IndexSpec, KeyRange, Location, Op, OrderedKey, Path, RecordId, Sha256, SystemChange, UniqueKey,
     json,
 };
-use xronox_mongodb::{ConnectionOptions, MongoCatalog, MongoDatabase};
+use xronox_mongodb::{ConnectionOptions, MongoCatalog, MongoConnection, MongoDatabase};
 use xronox_store::{
     Access, Append, Batch, Bodies, Catalog, Expect, Find, NewBody, Outcome, Presence, Purge, Which,
 };
@@ -313,6 +313,88 @@ async fn unique_keys_cost_one_command_more() {
         watched.sent(),
         ["findAndModify", "insert", "insert", "commitTransaction"]
     );
+}
+
+/// Several keys are looked up with one command, which seeks the newest of however
+/// many versions, and notices an index that was made anew.
+#[tokio::test]
+async fn holders_of_keys_are_sought() {
+    const VERSIONS: usize = 300;
+    let mut watched = Watched::open().await;
+    let spec = IndexSpec::unique(vec!["email".parse().unwrap()]);
+    let name = watched.name.clone();
+    let indexes = watched.catalog.add_index(&name, &spec).await.unwrap();
+    watched.epoch = indexes.epoch;
+    let key = |email: &str| {
+        UniqueKey::of(&json!({ "email": email }), &spec)
+            .unwrap()
+            .unwrap()
+    };
+    let with = |append: Append, email: &str| Append {
+        unique: vec![key(email)],
+        ..append
+    };
+    watched.done(with(create("a"), "x")).await;
+    let many = (1..VERSIONS).map(|n| with(update("a", n as u64), "x"));
+    watched.commit(many.collect()).await;
+    watched.done(with(create("b"), "y")).await;
+    let (x, y, none) = (key("x"), key("y"), key("z"));
+    let other: CollectionName = "nowhere".parse().unwrap();
+    let keys = [
+        (name.clone(), x.clone()),
+        (name.clone(), none),
+        (other, x.clone()),
+        (name.clone(), y),
+    ];
+    let held = async |catalog: &MongoCatalog| {
+        let rows = catalog.holders(&keys).await.unwrap();
+        let held = rows
+            .into_iter()
+            .map(|row| row.map(|row| (row.id.to_string(), row.ov)));
+        held.collect::<Vec<_>>()
+    };
+    let expected = [
+        Some(("a".to_owned(), VERSIONS as u64 - 1)),
+        None,
+        None,
+        Some(("b".to_owned(), 0)),
+    ];
+    assert_eq!(held(&watched.catalog).await, expected);
+    watched.sent();
+    let client = mongodb::Client::with_uri_str(&watched.database.uri)
+        .await
+        .unwrap();
+    let db = client.database(&watched.database.name);
+    db.run_command(doc! { "profile": 2 }).await.unwrap();
+    assert_eq!(held(&watched.catalog).await, expected);
+    db.run_command(doc! { "profile": 0 }).await.unwrap();
+    assert_eq!(
+        watched
+            .sent()
+            .iter()
+            .filter(|sent| *sent == "aggregate")
+            .count(),
+        1
+    );
+    let profile = db.collection::<Document>("system.profile");
+    let asked = doc! { "command.aggregate": { "$exists": true } };
+    let seen = profile.find_one(asked).await.unwrap().unwrap();
+    for examined in ["docsExamined", "keysExamined"] {
+        let n = seen.get_i32(examined).unwrap();
+        assert!(n <= 20, "{n} {examined}: {seen}");
+    }
+
+    // Another process makes the index anew: its keys are told apart by another tag.
+    let other = MongoConnection::open(&watched.database.uri, ConnectionOptions::default());
+    let other = MongoDatabase::open(&other.await.unwrap(), &watched.database.name).await;
+    let other = other.unwrap().catalog().await.unwrap();
+    other.drop_index(&name, &spec.name()).await.unwrap();
+    assert_eq!(held(&watched.catalog).await, [None, None, None, None]);
+    other.add_index(&name, &spec).await.unwrap();
+    let taken = vec![(id("a"), VERSIONS as u64 - 1, x)];
+    other.fill_unique(&name, taken).await.unwrap();
+    let again = [expected[0].clone(), None, None, None];
+    assert_eq!(held(&watched.catalog).await, again);
 }
 
 #[tokio::test]

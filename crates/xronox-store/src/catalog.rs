@@ -156,6 +156,16 @@ pub trait Catalog: Send + Sync + fmt::Debug {
         key: &UniqueKey,
     ) -> Result<Option<RecordId>, StoreError>;
 
+    /// The newest versions of the live records that hold these unique keys, with
+    /// inline bodies, in the order of the keys; `None` where nobody does. A row may
+    /// be of a version that came after the key was looked up, and has another one.
+    async fn holders(
+        &self,
+        keys: &[(CollectionName, UniqueKey)],
+    ) -> Result<Vec<Option<VersionRow>>, StoreError> {
+        holders_one_by_one(self, keys).await
+    }
+
     /// Whether any row of the database names this payload key.
     async fn names_key(&self, key: &str) -> Result<bool, StoreError>;
 
@@ -251,6 +261,25 @@ pub trait Catalog: Send + Sync + fmt::Debug {
     /// Finishes what is under way and lets go of the database. Later calls
     /// are [`StoreError::Closed`].
     async fn close(&self) -> Result<(), StoreError>;
+}
+
+/// [`Catalog::holders`], for backends that have no better way.
+///
+/// # Errors
+///
+/// As [`Catalog::lookup_unique`] and [`Catalog::head`].
+pub async fn holders_one_by_one<C: Catalog + ?Sized>(
+    catalog: &C,
+    keys: &[(CollectionName, UniqueKey)],
+) -> Result<Vec<Option<VersionRow>>, StoreError> {
+    let mut rows = Vec::with_capacity(keys.len());
+    for (collection, key) in keys {
+        rows.push(match catalog.lookup_unique(collection, key).await? {
+            None => None,
+            Some(id) => catalog.head(collection, &id, Bodies::Inline).await?,
+        });
+    }
+    Ok(rows)
 }
 
 /// The database's own record of itself.

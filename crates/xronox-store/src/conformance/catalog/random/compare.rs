@@ -241,13 +241,16 @@ impl Pair {
     }
 
     async fn compare_names(&self, collection: &CollectionName, rows: &[VersionRow]) {
+        let mut keys = Vec::new();
         for email in plan::EMAILS {
             let specs = [xronox_model::IndexSpec::unique(vec![path("email")])];
             let key = UniqueKey::of(&json!({ "email": email }), &specs[0])
                 .unwrap()
                 .unwrap();
             same!(self, lookup_unique(collection, &key));
+            keys.push((collection.clone(), key));
         }
+        same!(self, holders(&keys));
         for (id, attempt) in self.planner.attempts.iter().rev().take(60) {
             same!(self, outcome(collection, id, *attempt));
         }
