@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
-use xronox::{Moment, Path, Timestamp};
+use xronox::{EntityMapping, Moment, Path, Timestamp};
 
 use crate::exit::Failure;
 
@@ -161,6 +161,8 @@ pub(crate) enum Command {
     Gc(Gc),
     /// Move bodies of superseded versions to the bucket of versions
     MoveVersions,
+    /// Go on with insertions of records and their entities that were broken off
+    Resume,
     /// Show how much there is
     Stats(Stats),
     /// List the tenants of a store, create, suspend, move and drop them
@@ -318,8 +320,30 @@ pub(crate) struct Put {
     /// it, from where the parent did
     #[arg(long, value_name = "[SYSTEM:]COLLECTION/ID", value_parser = located)]
     pub(crate) origin: Option<(String, String)>,
+    /// Which objects in it are records of their own too, such as
+    /// '[{"property":"customer","collection":"customers","keyProperty":"id"}]':
+    /// those are created, or merged into
+    #[arg(
+        long,
+        value_name = "JSON",
+        value_parser = entities,
+        conflicts_with_all = ["id", "parent", "origin"],
+    )]
+    pub(crate) entities: Option<Entities>,
+    /// Let them be written into databases that others share
+    #[arg(long, requires = "entities")]
+    pub(crate) grant_shared: bool,
     #[command(flatten)]
     pub(crate) attribution: Attribution,
+}
+
+/// A list of mappings, as one value of an option.
+#[derive(Debug, Clone)]
+pub(crate) struct Entities(pub(crate) Vec<EntityMapping>);
+
+fn entities(text: &str) -> Result<Entities, String> {
+    let mappings = serde_json::from_str(text);
+    mappings.map(Entities).map_err(|error| error.to_string())
 }
 
 /// Objects merge deeply, arrays become a union, anything else replaces what is
@@ -493,6 +517,14 @@ pub(crate) struct Get {
     /// Print it even if it is deleted
     #[arg(long)]
     pub(crate) deleted: bool,
+    /// Print the records of its entities too; as for `put`
+    #[arg(
+        long,
+        value_name = "JSON",
+        value_parser = entities,
+        conflicts_with_all = ["ov", "cv", "deleted"],
+    )]
+    pub(crate) entities: Option<Entities>,
 }
 
 #[derive(Debug, clap::Args)]

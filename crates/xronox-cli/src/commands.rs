@@ -24,6 +24,7 @@ mod log;
 mod move_versions;
 mod put;
 mod restore;
+mod resume;
 mod stats;
 mod tenants;
 mod verify;
@@ -76,6 +77,7 @@ pub(crate) fn run(command: Command, cx: &mut Context) -> BoxFuture<'_, Result<Ex
                 Command::Verify(args) => verify::run(args, cx).await,
                 Command::Gc(args) => gc::run(args, cx).await,
                 Command::MoveVersions => move_versions::run(cx).await,
+                Command::Resume => resume::run(cx).await,
                 Command::Stats(args) => stats::run(args, cx).await,
                 Command::Config(args) => config::run(args, cx).await,
                 Command::Completions(args) => completions::run(&args, cx),

@@ -7,6 +7,7 @@ use xronox_store::Space;
 
 use crate::{
     config::Validation,
+    database::Siblings,
     engine::{
         committer::Committer, files::FileRules, indexes::IndexState, scope::Scope, turns::Turns,
     },
@@ -25,6 +26,8 @@ const INLINE_MAX: u64 = 65_536;
 pub struct Collection {
     pub(crate) shared: Arc<Shared>,
     pub(crate) scope: Scope,
+    /// What is beside it, where that is known.
+    pub(crate) siblings: Option<Arc<Siblings>>,
 }
 
 /// What all handles of a collection share.

@@ -6,7 +6,8 @@ use parking_lot::Mutex;
 use xronox_model::CollectionName;
 
 use crate::{
-    Collection, Error, IntoDocument, collection::Shared, engine::scope::Scope, storage::Storage,
+    Collection, Context, Error, IntoDocument, collection::Shared, engine::scope::Scope,
+    storage::Storage, tenancy::Tenancy,
 };
 
 /// So many collections are kept ready for their next use; beyond that, those
@@ -21,8 +22,17 @@ const MAX_READY: usize = 256;
 pub struct Database {
     pub(crate) storage: Arc<Storage>,
     pub(crate) scope: Scope,
-    /// The collections in use, each shared by all its handles.
+    pub(crate) siblings: Arc<Siblings>,
+}
+
+/// What is found beside a collection.
+#[derive(Debug, Default)]
+pub(crate) struct Siblings {
+    /// The collections of the database that are in use, each shared by all its
+    /// handles.
     ready: Arc<Mutex<HashMap<CollectionName, Arc<Shared>>>>,
+    /// Where other databases are, and the context of this one.
+    pub(crate) store: Option<(Arc<Tenancy>, Context)>,
 }
 
 impl Database {
@@ -30,7 +40,19 @@ impl Database {
         Self {
             storage,
             scope: Scope::default(),
-            ready: Arc::default(),
+            siblings: Arc::default(),
+        }
+    }
+
+    /// The same, opened for this context.
+    pub(crate) fn opened(self, tenancy: &Arc<Tenancy>, context: Context) -> Self {
+        let siblings = Siblings {
+            ready: Arc::clone(&self.siblings.ready),
+            store: Some((Arc::clone(tenancy), context)),
+        };
+        Self {
+            siblings: Arc::new(siblings),
+            ..self
         }
     }
 
@@ -50,19 +72,34 @@ impl Database {
     pub fn collection(&self, name: &str) -> Result<Collection, Error> {
         let name: CollectionName = name.parse()?;
         self.storage.open()?;
-        let mut ready = self.ready.lock();
+        let mut ready = self.siblings.ready.lock();
         if let Some(shared) = ready.get(&name) {
             let shared = Arc::clone(shared);
-            let scope = self.scope.on(&shared)?;
-            return Ok(Collection { shared, scope });
+            return self.handle(shared);
         }
         if ready.len() >= MAX_READY {
             ready.retain(|_, shared| Arc::strong_count(shared) > 1);
         }
         let shared = self.storage.shared(&name);
         ready.insert(name, Arc::clone(&shared));
-        let scope = self.scope.on(&shared)?;
-        Ok(Collection { shared, scope })
+        self.handle(shared)
+    }
+
+    /// The database of a collection, as its handle sees it.
+    pub(crate) fn of(collection: &Collection) -> Self {
+        Self {
+            storage: Arc::clone(&collection.shared.database),
+            scope: collection.scope.clone(),
+            siblings: collection.siblings.clone().unwrap_or_default(),
+        }
+    }
+
+    fn handle(&self, shared: Arc<Shared>) -> Result<Collection, Error> {
+        Ok(Collection {
+            scope: self.scope.on(&shared)?,
+            shared,
+            siblings: Some(Arc::clone(&self.siblings)),
+        })
     }
 
     /// The names of the collections that have been written to.

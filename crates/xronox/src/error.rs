@@ -226,6 +226,12 @@ impl Error {
         self
     }
 
+    /// The error of a part, which it names.
+    pub(crate) fn inside(mut self, part: &str) -> Self {
+        self.message = format!("{part}: {}", self.message);
+        self
+    }
+
     /// The same, with what was being done in front of the message.
     pub(crate) fn during(mut self, doing: &Doing<'_>) -> Self {
         self.message = format!("{doing}: {}", self.message);

@@ -251,6 +251,38 @@
 //! Where objects are at S3, Azure or Google, [`Get::presign`] gives URLs that
 //! fetch them for a while.
 //!
+//! # Records inside records
+//!
+//! An order holds its customer, who is a record too. Inserting the order creates
+//! the customer, or merges into it what the order says of it, in one commit where
+//! the backend has transactions; reading brings the live customer along. Entities
+//! may be in other databases of the tenant, and, where that is granted, in those
+//! that tenants share.
+//!
+//! ```
+//! # use serde_json::json;
+//! use xronox::{EntityMapping, EntityOperation};
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), xronox::Error> {
+//! # let xronox = xronox::Xronox::open(xronox::Config::memory()).await?;
+//! # let orders = xronox.collection("orders")?;
+//!
+//! let entities = [EntityMapping::new("customer", "customers", "email")];
+//! let order = json!({ "total": 10, "customer": { "email": "ann@example.com", "city": "Bern" } });
+//! let made = orders.insert_with_entities(order, &entities).actor("service:shop").await?;
+//! let customer = &made.entity_results[&"customer".parse()?];
+//! assert_eq!(customer.operation, EntityOperation::Created);
+//!
+//! let customers = xronox.collection("customers")?;
+//! customers.patch(&customer.id, json!({ "city": "Basel" })).await?;
+//! let read = orders.get_with_entities(&made.main_record_id, &entities).await?;
+//! assert_eq!(read.main_record.json()["customer"]["city"], "Bern");
+//! let now = read.entity_records[&"customer".parse()?].as_ref().unwrap();
+//! assert_eq!(now.json()["city"], "Basel");
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # What changed, and who
 //!
 //! ```
@@ -395,6 +427,10 @@ pub use engine::{
     copy::{Copy, CopyReport},
     delete_many::{DeleteMany, DeleteManyReport},
     enrich::{Enrich, SmartInsert},
+    entities::{
+        BrokenInsertion, EntityMapping, EntityOperation, EntityResult, GetWithEntities,
+        InsertWithEntities, InsertedWithEntities, ResumedInsertions, WithEntities,
+    },
     files::{
         FileInfo,
         attach::{Attach, Content},

@@ -99,15 +99,16 @@ impl Xronox {
     /// build or version does not do, [`Invalid`](ErrorKind::Invalid) for a
     /// wrong connection.
     pub async fn open(config: Config) -> Result<Self, Error> {
-        let tenancy = Tenancy::new(config)?;
+        let tenancy = Arc::new(Tenancy::new(config)?);
         let context = Context::runtime(DEFAULT_TENANT);
         let home = if tenancy.lists(&context) {
-            Some(tenancy.open(&context).await?)
+            let home = tenancy.open(&context).await?;
+            Some(home.opened(&tenancy, context))
         } else {
             None
         };
         Ok(Self {
-            databases: Databases::Configured(Arc::new(tenancy)),
+            databases: Databases::Configured(tenancy),
             home,
         })
     }
@@ -295,7 +296,10 @@ impl<'a> IntoFuture for Open<'a> {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             match (&self.xronox.databases, &self.xronox.home) {
-                (Databases::Configured(tenancy), _) => tenancy.open(&self.context).await,
+                (Databases::Configured(tenancy), _) => {
+                    let database = tenancy.open(&self.context).await?;
+                    Ok(database.opened(tenancy, self.context))
+                }
                 (Databases::Assembled, Some(home))
                     if self.context == Context::runtime(DEFAULT_TENANT) =>
                 {

@@ -8,7 +8,7 @@ use futures::{
     future::{BoxFuture, try_join_all},
     stream::FuturesOrdered,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use xronox_model::{Invalid, merge_tiers};
 
@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// A tier of databases, from the most general one on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TierName {
     /// Everybody's.

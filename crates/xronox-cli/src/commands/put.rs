@@ -11,7 +11,7 @@ use xronox::{Change, Collection, Create, ErrorKind, Op, Settings, Written, json}
 
 use super::print_written;
 use crate::{
-    args::{Attribution, Put},
+    args::{Attribution, Entities, Put},
     context::Context,
     exit::{Exit, Failure},
 };
@@ -19,6 +19,28 @@ use crate::{
 pub(super) async fn run(args: Put, cx: &mut Context) -> Result<Exit, Failure> {
     let document = read(&args.file)?;
     let collection = cx.collection_to_write(&args.collection).await?;
+    if let Some(Entities(mappings)) = &args.entities {
+        let Attribution { actor, reason } = &args.attribution;
+        let mut insert = collection
+            .insert_with_entities(document, mappings)
+            .actor(actor.as_deref())
+            .reason(reason.as_deref().unwrap_or(""));
+        if args.grant_shared {
+            insert = insert.grant_shared_tiers();
+        }
+        let made = insert.await?;
+        if cx.out.json {
+            cx.out.value(&made)?;
+            return Ok(Exit::Done);
+        }
+        print_written(&mut cx.out, &args.collection, &made.main)?;
+        for (place, entity) in &made.entity_results {
+            let (done, id, ov) = (entity.operation, &entity.id, entity.ov);
+            cx.out
+                .line(format_args!("{done}  {place}  {id}  ov {ov}"))?;
+        }
+        return Ok(Exit::Done);
+    }
     let written = write(&collection, document, &args).await?;
     print_written(&mut cx.out, &args.collection, &written)?;
     Ok(Exit::Done)

@@ -6,6 +6,7 @@
 mod config;
 mod copy;
 mod demo;
+mod entities;
 mod errors;
 mod files;
 mod hidden;

@@ -141,7 +141,11 @@ pub(crate) fn handle(
 ) -> Result<Collection, Error> {
     let shared = storage.shared(name);
     let scope = scope.on(&shared)?;
-    Ok(Collection { shared, scope })
+    Ok(Collection {
+        shared,
+        scope,
+        siblings: None,
+    })
 }
 
 /// Names a question, so that its cursors are not taken for another's.

@@ -3,6 +3,8 @@
 //! While a commit is in flight the next batch gathers, so batches grow with
 //! load and a lone write waits for nobody. There are no timers.
 
+mod together;
+
 use std::{
     sync::{
         Arc,
@@ -44,13 +46,28 @@ const OVERHEAD: usize = 512;
 /// What an object of a file takes in its row beside its key.
 const FILE: usize = 128;
 
+pub(crate) use together::commit_together;
+
 /// Hands mutations to the collection's committing task.
 #[derive(Debug)]
 pub(crate) struct Committer {
-    queue: mpsc::Sender<Request>,
+    queue: mpsc::Sender<Queued>,
     room: Room,
     batch_rows: usize,
 }
+
+/// What waits for the committing task.
+#[derive(Debug)]
+enum Queued {
+    Write(Request),
+    /// Somebody who commits by himself; the task waits for him.
+    Turn(oneshot::Sender<Turn>),
+}
+
+/// A turn in the queue of a collection: until it is dropped nothing else of
+/// this process is committed there.
+#[derive(Debug)]
+struct Turn(#[expect(dead_code, reason = "dropped, it tells the task")] oneshot::Sender<()>);
 
 /// Mutations that stand next to each other in one batch.
 #[derive(Debug)]
@@ -104,7 +121,7 @@ impl Pending {
 
 impl Committer {
     pub(crate) fn start(database: &Storage, collection: CollectionName) -> Self {
-        let (queue, requests) = mpsc::channel(MAX_WAITING);
+        let (queue, queued) = mpsc::channel(MAX_WAITING);
         let room = database.room.clone();
         let batch_rows = database.settings.write_optimization.batch_size;
         let batch_rows = batch_rows.clamp(1, 1000);
@@ -114,7 +131,7 @@ impl Committer {
             collection,
             batch_rows,
             outdated: Arc::clone(&database.outdated),
-            requests,
+            queued,
             held: None,
         };
         tokio::spawn(task.run());
@@ -155,9 +172,17 @@ impl Committer {
             answer,
             _room: room,
         };
-        let sent = self.queue.send(request).await;
+        let sent = self.queue.send(Queued::Write(request)).await;
         sent.map_err(|_| StoreError::Closed)?;
         Ok(Pending(pending))
+    }
+
+    /// Waits for a turn behind what is queued.
+    async fn turn(&self) -> Result<Turn, StoreError> {
+        let (grant, granted) = oneshot::channel();
+        let sent = self.queue.send(Queued::Turn(grant)).await;
+        sent.map_err(|_| StoreError::Closed)?;
+        granted.await.map_err(|_| StoreError::Closed)
     }
 }
 
@@ -210,20 +235,31 @@ struct Task {
     batch_rows: usize,
     /// Raised once the database is found sealed.
     outdated: Arc<AtomicBool>,
-    requests: mpsc::Receiver<Request>,
-    /// A request that did not fit into the last batch.
-    held: Option<Request>,
+    queued: mpsc::Receiver<Queued>,
+    /// What did not fit into the last batch.
+    held: Option<Queued>,
 }
 
 impl Task {
     async fn run(mut self) {
         loop {
             let first = match self.held.take() {
-                Some(request) => request,
-                None => match self.requests.recv().await {
-                    Some(request) => request,
+                Some(queued) => queued,
+                None => match self.queued.recv().await {
+                    Some(queued) => queued,
                     None => return,
                 },
+            };
+            let first = match first {
+                Queued::Write(request) => request,
+                Queued::Turn(grant) => {
+                    let (turn, ended) = oneshot::channel();
+                    if grant.send(Turn(turn)).is_ok() {
+                        // It only ever ends by being dropped.
+                        let _ = ended.await;
+                    }
+                    continue;
+                }
             };
             let batch = self.gather(first);
             let woken = batch.len();
@@ -241,11 +277,15 @@ impl Task {
         let mut rows = first.mutations.len();
         let mut bytes = first.bytes;
         let mut batch = vec![first];
-        while let Ok(request) = self.requests.try_recv() {
+        while let Ok(queued) = self.queued.try_recv() {
+            let Queued::Write(request) = queued else {
+                self.held = Some(queued);
+                break;
+            };
             rows += request.mutations.len();
             bytes += request.bytes;
             if request.epoch != epoch || rows > self.batch_rows || bytes > MAX_BATCH_BYTES {
-                self.held = Some(request);
+                self.held = Some(Queued::Write(request));
                 break;
             }
             batch.push(request);
@@ -293,7 +333,7 @@ impl Task {
                 let mut mutations = batch.mutations.into_iter();
                 for (request, count) in fresh.into_iter().zip(counts) {
                     let own: Vec<Mutation> = mutations.by_ref().take(count).collect();
-                    let resolved = self.resolve(&own, until).await;
+                    let resolved = resolve(&*self.catalog, &self.collection, &own, until).await;
                     answer(request, resolved);
                 }
             }
@@ -308,7 +348,7 @@ impl Task {
             Err(error) => {
                 if matches!(error, StoreError::Sealed) {
                     self.outdated.store(true, Ordering::Release);
-                    self.take_back(&batch.mutations).await;
+                    take_back(&self.payloads, &self.collection, &batch.mutations).await;
                 }
                 let error = Arc::new(error);
                 for request in fresh {
@@ -317,78 +357,86 @@ impl Task {
             }
         }
     }
+}
 
-    /// Deletes the bodies of mutations that were refused for good, where nobody
-    /// collects garbage any more.
-    async fn take_back(&self, mutations: &[Mutation]) {
-        for mutation in mutations {
-            let (Mutation::Append(append), Some(body)) = (mutation, given_body(mutation)) else {
-                continue;
-            };
-            // Those of earlier versions are not this one's to delete.
-            let own = format!("/{}/", append.attempt);
-            let put = |location: &&Location| matches!(location, Location::Object { key, .. } if key.contains(&own));
-            for location in body.locations().filter(put) {
-                if let Err(error) = self.payloads.delete(location).await {
-                    tracing::warn!(collection = %self.collection, %error, "a body is left behind");
-                }
+/// Deletes the bodies of mutations that were refused for good, where nobody
+/// collects garbage any more.
+async fn take_back(payloads: &Payloads, collection: &CollectionName, mutations: &[Mutation]) {
+    for mutation in mutations {
+        let (Mutation::Append(append), Some(body)) = (mutation, given_body(mutation)) else {
+            continue;
+        };
+        // Those of earlier versions are not this one's to delete.
+        let own = format!("/{}/", append.attempt);
+        let put = |location: &&Location| matches!(location, Location::Object { key, .. } if key.contains(&own));
+        for location in body.locations().filter(put) {
+            if let Err(error) = payloads.delete(location).await {
+                tracing::warn!(%collection, %error, "a body is left behind");
             }
         }
     }
+}
 
-    /// Finds out what became of mutations whose commit broke off. Of those that
-    /// left a row the outcome is known; of one without it is only known that
-    /// nothing was written.
-    async fn resolve(&self, mutations: &[Mutation], until: Instant) -> Answer {
-        let mut all = Vec::with_capacity(mutations.len());
-        for mutation in mutations {
-            let (id, attempt) = match mutation {
-                Mutation::Append(append) => (&append.id, append.attempt),
-                Mutation::Purge(purge) => (&purge.id, purge.attempt),
-                // These are repeated by whoever asked for them.
-                Mutation::Prune { .. } | Mutation::Relocate { .. } => {
-                    all.push(Known::Nothing);
-                    continue;
-                }
-            };
-            all.push(match self.outcome(id, attempt, until).await {
+/// Finds out what became of mutations whose commit broke off. Of those that
+/// left a row the outcome is known; of one without it is only known that
+/// nothing was written.
+async fn resolve(
+    catalog: &dyn Catalog,
+    collection: &CollectionName,
+    mutations: &[Mutation],
+    until: Instant,
+) -> Answer {
+    let mut all = Vec::with_capacity(mutations.len());
+    for mutation in mutations {
+        let (id, attempt) = match mutation {
+            Mutation::Append(append) => (&append.id, append.attempt),
+            Mutation::Purge(purge) => (&purge.id, purge.attempt),
+            // These are repeated by whoever asked for them.
+            Mutation::Prune { .. } | Mutation::Relocate { .. } => {
+                all.push(Known::Nothing);
+                continue;
+            }
+        };
+        all.push(
+            match outcome(catalog, collection, id, attempt, until).await {
                 Ok(Some(commit)) => Known::Committed(commit),
                 Ok(None) => Known::Nothing,
                 Err(_) => Known::Untold(id.clone(), attempt),
-            });
-        }
-        let committed = all.iter().map(|known| match known {
-            Known::Committed(commit) => Some(Outcome::Committed(commit.clone())),
-            Known::Nothing | Known::Untold(..) => None,
-        });
-        match committed.collect() {
-            Some(outcomes) => Ok(outcomes),
-            None => Err(Trouble::Broken(all)),
-        }
+            },
+        );
     }
+    let committed = all.iter().map(|known| match known {
+        Known::Committed(commit) => Some(Outcome::Committed(commit.clone())),
+        Known::Nothing | Known::Untold(..) => None,
+    });
+    match committed.collect() {
+        Some(outcomes) => Ok(outcomes),
+        None => Err(Trouble::Broken(all)),
+    }
+}
 
-    /// What is there of a mutation, if that can be had in time.
-    async fn outcome(
-        &self,
-        id: &RecordId,
-        attempt: Attempt,
-        until: Instant,
-    ) -> Result<Option<Commit>, Elapsed> {
-        let asked = async {
-            let mut pause = OUTCOME_PAUSE;
-            loop {
-                match self.catalog.outcome(&self.collection, id, attempt).await {
-                    Ok(row) => return row.as_ref().map(brief),
-                    Err(error) => {
-                        tracing::debug!(collection = %self.collection, %error, "asking for an outcome again");
-                        tokio::time::sleep(pause).await;
-                        pause *= 2;
-                    }
+/// What is there of a mutation, if that can be had in time.
+async fn outcome(
+    catalog: &dyn Catalog,
+    collection: &CollectionName,
+    id: &RecordId,
+    attempt: Attempt,
+    until: Instant,
+) -> Result<Option<Commit>, Elapsed> {
+    let asked = async {
+        let mut pause = OUTCOME_PAUSE;
+        loop {
+            match catalog.outcome(collection, id, attempt).await {
+                Ok(row) => return row.as_ref().map(brief),
+                Err(error) => {
+                    tracing::debug!(%collection, %error, "asking for an outcome again");
+                    tokio::time::sleep(pause).await;
+                    pause *= 2;
                 }
             }
-        };
-        tokio::time::timeout_at(until.into(), asked).await
-    }
+        }
+    };
+    tokio::time::timeout_at(until.into(), asked).await
 }
 
 fn answer(request: Request, with: Answer) {

@@ -29,7 +29,7 @@ use crate::{
 
 /// How often a write is prepared anew because others changed the record or
 /// the indexes in between.
-const MAX_TRIES: u32 = 100;
+pub(crate) const MAX_TRIES: u32 = 100;
 
 /// How often a change may lose before it presses for its turn.
 const PATIENCE: u32 = 2;
@@ -49,6 +49,8 @@ pub(crate) struct Draft<'a> {
     pub(crate) change: SystemChange,
     pub(crate) idempotency: Option<IdempotencyKey>,
     pub(crate) skip_unchanged: bool,
+    /// What a whole document is first tried as, where that was told somebody.
+    pub(crate) attempt: Option<Attempt>,
     /// Files that its references may stand for, beside the record's own.
     pub(crate) offered: Option<&'a Offered>,
     /// What the record has to be in, before and after.
@@ -111,14 +113,17 @@ impl Shared {
     ) -> Result<Written, Error> {
         draft.scope.check(draft.id, &document.document)?;
         let _way = self.turns.give_way(draft.id).await;
+        let mut told = draft.attempt;
         for _ in 0..MAX_TRIES {
             let indexes = self.indexes().await?;
-            let attempt = Storage::new_attempt();
+            let attempt = told.unwrap_or_else(Storage::new_attempt);
             let ov = draft.expect.ov.map_or(0, |ov| ov + 1);
             let prepared = self
                 .prepare(document, &indexes, draft.id, ov, attempt)
                 .await?;
             let put_at = prepared.put_at;
+            // No key is ever used by two attempts.
+            told = told.filter(|_| put_at.is_none());
             let append = self.append_prepared(draft, attempt, prepared);
             let committer = self.committer();
             let pending = committer
@@ -207,7 +212,7 @@ impl Shared {
     /// What is remembered under the idempotency key of a write. The question
     /// is a mutation that cannot go ahead, as it names a version to go on from
     /// that never was.
-    async fn remembered(&self, draft: &Draft<'_>) -> Result<Option<Written>, Error> {
+    pub(crate) async fn remembered(&self, draft: &Draft<'_>) -> Result<Option<Written>, Error> {
         let question = Draft {
             expect: Expect {
                 state: Presence::Present,
@@ -258,24 +263,7 @@ impl Shared {
                 standing.press();
             }
             let mut turn = standing.turn().await;
-            let changed = |expected: &Expected| {
-                if !draft.scope.admits(draft.id, &expected.document) {
-                    return Err(not_found());
-                }
-                let mut document = expected.document.clone();
-                change(&mut document)?;
-                let files = Known::of(&expected.files).and(draft.offered);
-                let changed = self
-                    .rules
-                    .canonical(document, files, self.veils(draft.scope))?;
-                if self.veils(draft.scope) {
-                    self.rules.demand_veiled(&changed.document)?;
-                } else {
-                    self.rules.demand(&changed.document)?;
-                }
-                draft.scope.check(draft.id, &changed.document)?;
-                Ok(changed)
-            };
+            let changed = |expected: &Expected| self.changed(draft, expected, change);
             // A caller who names a version means a committed one, and only of
             // such a one it is sure that it cannot be changed like this.
             let ahead = turn.take().filter(|_| draft.expect.ov.is_none());
@@ -287,7 +275,7 @@ impl Shared {
             let (Ahead { chain, expected }, canonical) = if let Some(ahead) = ahead {
                 ahead
             } else {
-                let expected = self.expected(draft.id).await?;
+                let expected = Box::pin(self.expected(draft.id)).await?;
                 let canonical = changed(&expected)?;
                 let chain = attempt;
                 (Ahead { chain, expected }, canonical)
@@ -347,10 +335,41 @@ impl Shared {
         Err(contended())
     }
 
+    /// What a record becomes by a change, if the write that makes it may.
+    pub(crate) fn changed(
+        &self,
+        draft: &Draft<'_>,
+        expected: &Expected,
+        change: &(dyn Fn(&mut Value) -> Result<(), Invalid> + Sync),
+    ) -> Result<Canonical, Error> {
+        if !draft.scope.admits(draft.id, &expected.document) {
+            return Err(not_found());
+        }
+        let mut document = expected.document.clone();
+        change(&mut document)?;
+        let files = Known::of(&expected.files).and(draft.offered);
+        let veiled = self.veils(draft.scope);
+        let changed = self.rules.canonical(document, files, veiled)?;
+        if veiled {
+            self.rules.demand_veiled(&changed.document)?;
+        } else {
+            self.rules.demand(&changed.document)?;
+        }
+        draft.scope.check(draft.id, &changed.document)?;
+        Ok(changed)
+    }
+
     /// What a live record is.
     pub(crate) async fn expected(&self, id: &RecordId) -> Result<Expected, Error> {
-        let row = self.newest(id).await?.filter(|row| row.op != Op::Purge);
-        let row = row.ok_or_else(not_found)?;
+        let row = self.newest(id).await?.ok_or_else(not_found)?;
+        self.expected_of(row).await
+    }
+
+    /// What a record is whose newest version this is.
+    pub(crate) async fn expected_of(&self, row: VersionRow) -> Result<Expected, Error> {
+        if row.op == Op::Purge {
+            return Err(not_found());
+        }
         if row.system.deleted() {
             return Err(refused(Refusal::Deleted));
         }
@@ -556,14 +575,14 @@ fn with_functions(named: &[String], change: &SystemChange) -> Result<Vec<String>
     Ok(functions)
 }
 
-fn untold(id: RecordId, attempt: Attempt) -> Error {
+pub(crate) fn untold(id: RecordId, attempt: Attempt) -> Error {
     Error::new(
         ErrorKind::Indeterminate { id, attempt },
         "the outcome of the commit is unknown",
     )
 }
 
-fn broken_off() -> Error {
+pub(crate) fn broken_off() -> Error {
     Error::new(
         ErrorKind::Unavailable,
         "the commit failed; nothing was written",

@@ -211,7 +211,7 @@ impl<'a> IntoFuture for Enrich<'a> {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let Collection { shared, scope } = self.collection;
+            let Collection { shared, scope, .. } = self.collection;
             let id = self
                 .id
                 .map_err(|e| e.during(&shared.doing("enrich", None)))?;
@@ -262,7 +262,7 @@ impl<'a> IntoFuture for SmartInsert<'a> {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let Collection { shared, scope } = self.collection;
+            let Collection { shared, scope, .. } = self.collection;
             let write = async {
                 if let Some(error) = self.broken {
                     return Err(error);
@@ -292,17 +292,7 @@ impl<'a> IntoFuture for SmartInsert<'a> {
                         functions
                     ]),
                 )?;
-                let ready = shared
-                    .indexes()
-                    .await?
-                    .get(&spec.name())
-                    .is_some_and(|index| index.ready);
-                if !ready {
-                    self.collection
-                        .whole("smart_insert")?
-                        .ensure_index(&spec)
-                        .await?;
-                }
+                self.collection.ensure_key("smart_insert", &spec).await?;
                 let mut patches = [document.clone()];
                 let offered = shared.rules.offered(&mut patches)?;
                 let enrichment = Enrichment {
@@ -324,15 +314,15 @@ impl<'a> IntoFuture for SmartInsert<'a> {
 
 /// What is merged into a record, and how.
 #[derive(Clone)]
-struct Enrichment<'a> {
-    scope: &'a Scope,
-    attribution: &'a Attribution,
-    patches: &'a [Value],
-    offered: &'a Offered,
-    functions: Vec<String>,
-    idempotency: Option<IdempotencyKey>,
+pub(crate) struct Enrichment<'a> {
+    pub(crate) scope: &'a Scope,
+    pub(crate) attribution: &'a Attribution,
+    pub(crate) patches: &'a [Value],
+    pub(crate) offered: &'a Offered,
+    pub(crate) functions: Vec<String>,
+    pub(crate) idempotency: Option<IdempotencyKey>,
     /// The key that the record has to hold, if it was found by one.
-    key: Option<(&'a IndexSpec, &'a UniqueKey)>,
+    pub(crate) key: Option<(&'a IndexSpec, &'a UniqueKey)>,
 }
 
 impl<'a> Enrichment<'a> {
@@ -348,9 +338,25 @@ impl<'a> Enrichment<'a> {
             },
             idempotency: self.idempotency,
             skip_unchanged: op == Op::Enrich,
+            attempt: None,
             offered: Some(self.offered),
             scope: self.scope,
         }
+    }
+}
+
+impl Collection {
+    /// Makes sure that no two live records have this key.
+    pub(crate) async fn ensure_key(
+        &self,
+        what: &'static str,
+        spec: &IndexSpec,
+    ) -> Result<(), Error> {
+        let indexes = self.shared.indexes().await?;
+        if indexes.get(&spec.name()).is_some_and(|index| index.ready) {
+            return Ok(());
+        }
+        self.whole(what)?.ensure_index(spec).await
     }
 }
 
@@ -371,14 +377,7 @@ impl Shared {
                 moved.store(true, Ordering::Relaxed);
                 return Err(Invalid::at("", "the record holds another key by now"));
             }
-            let before = self.hides().then(|| document.clone());
-            for patch in patches {
-                xronox_model::enrich(document, patch);
-            }
-            match before {
-                None => Ok(()),
-                Some(before) => self.rules.view.keep(document, &before),
-            }
+            self.merged(document, patches)
         };
         let expect = Expect {
             state: Presence::Live,
@@ -395,9 +394,21 @@ impl Shared {
         }
     }
 
+    /// Merges into a document, which keeps what is hidden.
+    pub(crate) fn merged(&self, document: &mut Value, patches: &[Value]) -> Result<(), Invalid> {
+        let before = self.hides().then(|| document.clone());
+        for patch in patches {
+            xronox_model::enrich(document, patch);
+        }
+        match before {
+            None => Ok(()),
+            Some(before) => self.rules.view.keep(document, &before),
+        }
+    }
+
     /// Whoever finds nobody with the key creates the record, and if somebody
     /// else was faster finds that one.
-    async fn create_or_enrich(
+    pub(crate) async fn create_or_enrich(
         &self,
         document: &Value,
         key: &UniqueKey,

@@ -151,6 +151,20 @@ impl Filed {
     }
 }
 
+impl Filed {
+    /// Whether these are the same files, all of them there.
+    pub(crate) fn are(&self, files: &[File]) -> bool {
+        let kept = |content: &Content| matches!(content, Content::Kept(_));
+        let same = |((path, number), file): (&(Path, usize), &File)| {
+            let reference = self.contents[*number].reference();
+            *path == file.path && reference == file.reference()
+        };
+        self.contents.iter().all(kept)
+            && self.places.len() == files.len()
+            && self.places.iter().zip(files).all(same)
+    }
+}
+
 impl Content {
     fn reference(&self) -> Value {
         match self {

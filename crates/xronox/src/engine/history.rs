@@ -209,7 +209,7 @@ impl<'a> IntoFuture for ReadDiff<'a> {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let Collection { shared, scope } = self.collection;
+            let Collection { shared, scope, .. } = self.collection;
             let id = self.id.map_err(|e| e.during(&shared.doing("diff", None)))?;
             let read = async {
                 let sight = shared.sight(scope, &self.shape.asked()?)?;
@@ -249,7 +249,7 @@ impl<'a> IntoFuture for History<'a> {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let Collection { shared, scope } = self.collection;
+            let Collection { shared, scope, .. } = self.collection;
             let id = self
                 .id
                 .map_err(|e| e.during(&shared.doing("history", None)))?;
@@ -300,7 +300,7 @@ impl<'a> IntoFuture for Changes<'a> {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let Collection { shared, scope } = self.collection;
+            let Collection { shared, scope, .. } = self.collection;
             let mut from = self.after.map_or(0, |after| after.saturating_add(1));
             let catalog = &shared.database.catalog;
             let read = async {

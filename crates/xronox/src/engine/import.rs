@@ -378,7 +378,7 @@ impl Importer<'_> {
         };
         let created_at = time(&import.created)?;
         let updated_at = time(&import.updated)?;
-        let Collection { shared, scope } = import.collection;
+        let Collection { shared, scope, .. } = import.collection;
         shared.may_write(scope, &document)?;
         let imported = (created_at.is_some() || updated_at.is_some()).then_some(Imported {
             created_at,
@@ -738,6 +738,7 @@ impl Shared {
             },
             idempotency: None,
             skip_unchanged: true,
+            attempt: None,
             offered: None,
             scope: Scope::EVERYTHING,
         };
@@ -791,7 +792,7 @@ impl<'a> IntoFuture for CreateMany<'a> {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let Collection { shared, scope } = self.collection;
+            let Collection { shared, scope, .. } = self.collection;
             let doing = shared.doing("create_many", None);
             if let Some(error) = self.broken {
                 return Err(error.during(&doing));

@@ -209,7 +209,7 @@ impl Collection {
     /// [`Invalid`](crate::ErrorKind::Invalid) for an impossible id and for a
     /// line of more than `queries.maxScanned` records.
     pub async fn lineage(&self, id: impl IntoId) -> Result<Ancestry, Error> {
-        let Self { shared, scope } = self;
+        let Self { shared, scope, .. } = self;
         let id = id
             .into_id()
             .map_err(|e| e.during(&shared.doing("lineage", None)))?;
@@ -224,7 +224,7 @@ impl<'a> IntoFuture for Children<'a> {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let Collection { shared, scope } = self.collection;
+            let Collection { shared, scope, .. } = self.collection;
             let found = async {
                 let parent = (shared.name.clone(), self.id?);
                 let id = parent.1.to_string();
@@ -312,7 +312,7 @@ struct Question {
 impl Descent {
     async fn begin(asked: Descendants) -> Result<Self, Error> {
         let Descendants {
-            collection: Collection { shared, scope },
+            collection: Collection { shared, scope, .. },
             id,
             asked,
         } = asked;

@@ -290,8 +290,12 @@ impl Query<'_> {
     }
 
     /// Asks for what a read across collections asks for.
-    pub(crate) fn shaped(mut self, read: &ReadShape) -> Self {
-        self.shape = Shape::of(read);
+    pub(crate) fn shaped(self, read: &ReadShape) -> Self {
+        self.with_shape(Shape::of(read))
+    }
+
+    pub(crate) fn with_shape(mut self, shape: Shape) -> Self {
+        self.shape = shape;
         self
     }
 
@@ -306,7 +310,7 @@ impl Query<'_> {
         if let Some(error) = self.broken {
             return Err(error);
         }
-        let Collection { shared, scope } = self.collection;
+        let Collection { shared, scope, .. } = self.collection;
         let view = &shared.rules.view;
         for (path, _) in &self.request.sort {
             view.sort_allowed(path, scope.is_sealed())?;

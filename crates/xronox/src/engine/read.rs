@@ -129,7 +129,7 @@ impl Collection {
 
 impl GetMany<'_> {
     async fn run(self) -> Result<Vec<Option<Record>>, Error> {
-        let Collection { shared, scope } = self.collection;
+        let Collection { shared, scope, .. } = self.collection;
         let ids = self.ids?;
         if ids.len() > MAX_IDS {
             let why = format!("at most {MAX_IDS} ids at once");
@@ -187,7 +187,7 @@ impl<'a> IntoFuture for Get<'a> {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let Collection { shared, scope } = self.collection;
+            let Collection { shared, scope, .. } = self.collection;
             let id = self
                 .id
                 .map_err(|e| e.during(&shared.doing(self.what, None)))?;

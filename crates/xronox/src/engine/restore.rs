@@ -113,7 +113,7 @@ impl<'a> IntoFuture for RestoreObject<'a> {
     fn into_future(self) -> Self::IntoFuture {
         const WHAT: &str = "restore_object";
         Box::pin(async move {
-            let Collection { shared, scope } = self.collection;
+            let Collection { shared, scope, .. } = self.collection;
             let id = self.id.map_err(|e| e.during(&shared.doing(WHAT, None)))?;
             let write = async {
                 if let Some(error) = self.broken {
@@ -134,6 +134,7 @@ impl<'a> IntoFuture for RestoreObject<'a> {
                     change: SystemChange::default(),
                     idempotency: None,
                     skip_unchanged: true,
+                    attempt: None,
                     offered: None,
                     scope,
                 };

@@ -92,8 +92,8 @@ impl Collection {
         let scope = self.scope.narrowed(filter);
         let scope = scope.and_then(|scope| scope.on(&self.shared));
         Ok(Self {
-            shared: Arc::clone(&self.shared),
             scope: scope.map_err(|e| e.during(&self.shared.doing("scoped", None)))?,
+            ..self.clone()
         })
     }
 

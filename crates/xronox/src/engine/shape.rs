@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::{Map, Value};
-use xronox_model::{Path, Projection, ReadShape, Refused, VersionRow};
+use xronox_model::{CollectionView, Path, Projection, ReadShape, Refused, VersionRow};
 
 use crate::{
     Collection, Database, Error, IntoProjection, Version,
@@ -39,6 +39,11 @@ impl Shape {
 
     pub(crate) fn include_text(&mut self) {
         self.bring.texts = true;
+    }
+
+    /// The same, with this of files.
+    pub(crate) fn bringing(self, bring: Bring) -> Self {
+        Self { bring, ..self }
     }
 
     /// What is asked for of files.
@@ -252,6 +257,18 @@ impl Shared {
     /// Whether there are fields that a plain read does not show.
     pub(crate) fn hides(&self) -> bool {
         !self.rules.view.hidden.is_empty()
+    }
+
+    /// All that a read may see, whatever it shows of that.
+    pub(crate) fn insight(&self, scope: &Scope, read: &ReadShape) -> Result<Sight, Error> {
+        let unprojected = CollectionView {
+            hidden: self.rules.view.hidden.clone(),
+            ..CollectionView::default()
+        };
+        Ok(Sight {
+            projection: unprojected.resolve(read, scope.is_sealed())?,
+            ..Sight::default()
+        })
     }
 
     /// Whether a record keeps something of what it is that the document which

@@ -161,7 +161,7 @@ impl Trail<'_> {
             }
             let here = start.take().filter(|(_, start)| *start == name);
             let mut from = here.map_or(0, |(cv, _)| cv);
-            let Collection { shared, scope } = &handle(storage, &name, scope)?;
+            let Collection { shared, scope, .. } = &handle(storage, &name, scope)?;
             let sight = shared.sight(scope, &shape)?;
             loop {
                 let left = limit - page.items.len();

@@ -87,12 +87,14 @@ impl Turns {
             }
             self.standing(id, Arc::clone(place))
         };
-        let mut turn = Arc::clone(&standing.place.turn).lock_owned().await;
-        *turn = None;
-        Some(Way {
-            _turn: turn,
-            _standing: standing,
-        })
+        Some(standing.keep().await)
+    }
+
+    /// Waits for a turn at a record, and keeps it.
+    pub(crate) async fn take(self: &Arc<Self>, id: &RecordId) -> Way {
+        let mut standing = self.stand(id);
+        standing.press();
+        standing.keep().await
     }
 
     fn standing(self: &Arc<Self>, id: &RecordId, place: Arc<Place>) -> Standing {
@@ -110,6 +112,17 @@ impl Standing {
     /// if someone has just changed it.
     pub(crate) async fn turn(&self) -> MutexGuard<'_, Option<Ahead>> {
         self.place.turn.lock().await
+    }
+
+    /// Waits for the turn and keeps it. Whoever comes after it does not go on
+    /// from what was before.
+    async fn keep(self) -> Way {
+        let mut turn = Arc::clone(&self.place.turn).lock_owned().await;
+        *turn = None;
+        Way {
+            _turn: turn,
+            _standing: self,
+        }
     }
 
     /// Presses for its turns from now on.

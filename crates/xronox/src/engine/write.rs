@@ -203,7 +203,7 @@ impl Collection {
         attempt: Attempt,
     ) -> Result<Option<Written>, Error> {
         let id = id.into_id()?;
-        let Self { shared, scope } = self;
+        let Self { shared, scope, .. } = self;
         let row = shared
             .database
             .catalog
@@ -280,7 +280,7 @@ impl<'a> IntoFuture for Create<'a> {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let Collection { shared, scope } = self.collection;
+            let Collection { shared, scope, .. } = self.collection;
             let named = self.id.is_some();
             let what = if named { "create_with_id" } else { "create" };
             let id = match self.id {
@@ -322,6 +322,7 @@ impl<'a> IntoFuture for Create<'a> {
                     },
                     idempotency,
                     skip_unchanged: false,
+                    attempt: None,
                     offered: None,
                     scope,
                 };
@@ -340,7 +341,7 @@ impl<'a> IntoFuture for Change<'a> {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let Collection { shared, scope } = self.collection;
+            let Collection { shared, scope, .. } = self.collection;
             let id = self
                 .id
                 .map_err(|e| e.during(&shared.doing(self.what, None)))?;
@@ -377,6 +378,7 @@ impl<'a> IntoFuture for Change<'a> {
                     change: SystemChange::default(),
                     idempotency,
                     skip_unchanged: !self.always,
+                    attempt: None,
                     offered: None,
                     scope,
                 };
@@ -424,7 +426,7 @@ impl<'a> IntoFuture for Delete<'a> {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let Collection { shared, scope } = self.collection;
+            let Collection { shared, scope, .. } = self.collection;
             let id = self
                 .id
                 .map_err(|e| e.during(&shared.doing("delete", None)))?;
@@ -464,6 +466,7 @@ impl<'a> IntoFuture for Delete<'a> {
                     change: SystemChange::default(),
                     idempotency,
                     skip_unchanged: false,
+                    attempt: None,
                     offered: None,
                     scope,
                 };

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 use serde::{Deserialize, Serialize};
 
 use super::address::Owner;
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, TierName};
 
 /// Ids of tenants and names of domains have at most this many bytes.
 const MAX_NAME_BYTES: usize = 128;
@@ -245,6 +245,56 @@ impl Context {
             Tier::Tenant(id) => Some(id),
             _ => None,
         }
+    }
+
+    /// The domain: that of the database, or the one that the metadata names.
+    pub(crate) fn domain(&self) -> Option<&str> {
+        match &self.tier {
+            Tier::Domain(name) => Some(name),
+            _ => self.meta.get("domain").map(String::as_str),
+        }
+    }
+
+    /// The kind of the tier.
+    pub(crate) fn tier_name(&self) -> TierName {
+        match &self.tier {
+            Tier::Generic => TierName::Generic,
+            Tier::Domain(_) => TierName::Domain,
+            Tier::Tenant(_) => TierName::Tenant,
+        }
+    }
+
+    /// The context of another database of the same tenant, or of one that is
+    /// shared.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no such context.
+    pub(crate) fn beside(
+        &self,
+        database: DatabaseType,
+        tier: TierName,
+        domain: Option<&str>,
+    ) -> Result<Self, &'static str> {
+        let tier = match (tier, domain, &self.tier) {
+            (TierName::Generic, ..) => Tier::Generic,
+            (TierName::Domain, Some(name), _) => Tier::Domain(name.to_owned()),
+            (TierName::Domain, None, _) => return Err("which domain is not said"),
+            (TierName::Tenant, _, Tier::Tenant(id)) => Tier::Tenant(id.clone()),
+            (TierName::Tenant, ..) => return Err("the main record is not a tenant's"),
+        };
+        if database == self.database && tier == self.tier {
+            return Ok(self.clone());
+        }
+        if database == DatabaseType::Runtime && !matches!(tier, Tier::Tenant(_)) {
+            return Err("runtime databases are a tenant's");
+        }
+        let mut beside = Self::of(database, tier);
+        if beside.tenant_id().is_some() {
+            beside.plan.clone_from(&self.plan);
+            beside.meta.clone_from(&self.meta);
+        }
+        Ok(beside)
     }
 
     /// Refuses what cannot be a name before it is looked for, or kept.

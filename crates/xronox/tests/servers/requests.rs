@@ -6,7 +6,7 @@ use futures::future::join_all;
 use object_store::ObjectStore;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use xronox::{Collection, Components, Settings, Xronox};
+use xronox::{Collection, Components, EntityMapping, Settings, Xronox};
 use xronox_model::BucketRole;
 use xronox_mongodb::{ConnectionOptions, MongoConnection, MongoDatabase};
 use xronox_services::env;
@@ -152,6 +152,41 @@ async fn an_enrichment_reads_once() {
         counted.asked();
         orders.enrich("a", json!({ "tags": ["x"] })).await.unwrap();
         counted.cost(1 + 7, 0, 0);
+    }
+}
+
+/// All of it is one transaction, whatever becomes of the entities.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_and_two_entities_are_one_transaction() {
+    let [place, _] = Shared::all().await;
+    let counted = Counted::open(place).await;
+    let mappings = [
+        EntityMapping::new("customer", "customers", "id"),
+        EntityMapping::new("product", "products", "id"),
+    ];
+    let order = |n: u64, said: u64| json!({ "customer": { "id": n, "said": said }, "product": { "id": n } });
+    // Indexes are made, and whatever else is made once.
+    let warm = counted.orders.insert_with_entities(order(0, 0), &mappings);
+    warm.await.unwrap();
+    counted.commands.lock().clear();
+    // Both are new, one is changed, none is.
+    for (n, said) in [(1, 0), (1, 1), (1, 1)] {
+        let insert = counted
+            .orders
+            .insert_with_entities(order(n, said), &mappings);
+        let id = insert.await.unwrap().main_record_id;
+        let commands = counted.asked().commands;
+        let commits = commands.iter().filter(|c| *c == "commitTransaction");
+        assert_eq!(commits.count(), 1, "{commands:?}");
+        assert!(commands.len() <= 10, "{commands:?}");
+        let read = counted
+            .orders
+            .get_with_entities(&id, &mappings)
+            .await
+            .unwrap();
+        assert_eq!(read.entity_records.len(), 2);
+        let commands = counted.asked().commands;
+        assert!(commands.len() <= 2, "{commands:?}");
     }
 }
 

@@ -226,7 +226,7 @@ impl<'a> IntoFuture for Attach<'a> {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let Collection { shared, scope } = self.collection;
+            let Collection { shared, scope, .. } = self.collection;
             let id = self
                 .id
                 .map_err(|e| e.during(&shared.doing("attach", None)))?;
@@ -284,6 +284,7 @@ impl<'a> IntoFuture for Attach<'a> {
                     change: SystemChange::default(),
                     idempotency,
                     skip_unchanged: true,
+                    attempt: None,
                     offered: Some(&offered),
                     scope,
                 };

@@ -131,7 +131,7 @@ impl<'a> IntoFuture for OpenFile<'a> {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let Collection { shared, scope } = self.collection;
+            let Collection { shared, scope, .. } = self.collection;
             let id = self.id.map_err(|e| e.during(&shared.doing("file", None)))?;
             let read = async {
                 let (path, at) = (self.path?, self.moment?);

@@ -11,11 +11,14 @@ use xronox_store::{
 
 use super::report::{Listed, RestoreReport};
 use crate::{
-    Collection, Error, ErrorKind, Moment, collection::Shared, engine::attribution::Attribution,
+    Collection, Error, ErrorKind, Moment,
+    collection::Shared,
+    engine::{
+        attribution::Attribution,
+        jobs::{JOBS, jobs},
+    },
 };
 
-/// The plain collection of jobs.
-const JOBS: &str = "xronox_jobs";
 const KIND: &str = "restoreCollection";
 
 /// A [restore of a collection](Collection::restore_collection) that has not
@@ -300,8 +303,4 @@ impl Collection {
         };
         found.into_iter().map(read).collect()
     }
-}
-
-fn jobs() -> Result<CollectionName, Error> {
-    Ok(JOBS.parse()?)
 }

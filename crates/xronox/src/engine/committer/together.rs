@@ -1,0 +1,96 @@
+//! Commits of several collections of one database, all or nothing.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Instant,
+};
+
+use xronox_store::{Batch, Outcome, StoreError};
+
+use super::{
+    Answer, Known, MAX_PUT_AGE, OUTCOME_LIMIT, OVERHEAD, Trouble, held_bytes, resolve, take_back,
+};
+use crate::collection::Shared;
+
+/// Commits batches of several collections, one each, as one transaction. It
+/// takes its turn at the committer of each of them, in the order of their
+/// names, so that two of these never wait for each other. Once it is under way a
+/// caller who stops waiting changes nothing.
+///
+/// The mutations are all of one group: what broke off is there as a whole, or
+/// not at all.
+pub(crate) async fn commit_together(
+    mut parts: Vec<(Arc<Shared>, Batch)>,
+    put_at: Option<Instant>,
+) -> Result<Vec<Vec<Outcome>>, Trouble> {
+    parts.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
+    let commit = tokio::spawn(async move { commit(parts, put_at).await });
+    match commit.await {
+        Ok(committed) => committed,
+        // Only a runtime that is shutting down ends it.
+        Err(_) => Err(store(StoreError::Closed)),
+    }
+}
+
+fn store(error: StoreError) -> Trouble {
+    Trouble::Store(Arc::new(error))
+}
+
+async fn commit(
+    parts: Vec<(Arc<Shared>, Batch)>,
+    put_at: Option<Instant>,
+) -> Result<Vec<Vec<Outcome>>, Trouble> {
+    let Some((first, _)) = parts.first() else {
+        return Ok(Vec::new());
+    };
+    let database = Arc::clone(&first.database);
+    let held = parts.iter().flat_map(|(_, batch)| &batch.mutations);
+    let held = held.map(|mutation| held_bytes(mutation) + OVERHEAD).sum();
+    let _room = database.room.take(held).await.map_err(store)?;
+    let mut turns = Vec::with_capacity(parts.len());
+    for (shared, _) in &parts {
+        turns.push(shared.committer().turn().await.map_err(store)?);
+    }
+    if put_at.is_some_and(|at| at.elapsed() > MAX_PUT_AGE) {
+        return Err(Trouble::PutAgain);
+    }
+    let batches = parts.into_iter();
+    let batches: Vec<_> = batches
+        .map(|(shared, batch)| (shared.name.clone(), batch))
+        .collect();
+    match database.catalog.commit(&batches).await {
+        Ok(outcomes) => Ok(outcomes),
+        Err(StoreError::StaleIndexes { .. }) => Err(Trouble::Stale),
+        Err(error @ StoreError::Indeterminate { .. }) => {
+            tracing::warn!(%error, "asking for the outcome of a commit of several collections");
+            let until = Instant::now() + OUTCOME_LIMIT;
+            let mut outcomes = Vec::with_capacity(batches.len());
+            for (name, batch) in &batches {
+                let own: Answer = resolve(&*database.catalog, name, &batch.mutations, until).await;
+                match own {
+                    Ok(own) => outcomes.push(own),
+                    // What is known of one is true of all.
+                    Err(Trouble::Broken(all)) => return Err(Trouble::Broken(nothing_first(all))),
+                    Err(trouble) => return Err(trouble),
+                }
+            }
+            Ok(outcomes)
+        }
+        Err(error) => {
+            if matches!(error, StoreError::Sealed) {
+                database.outdated.store(true, Ordering::Release);
+                for (name, batch) in &batches {
+                    take_back(&database.payloads, name, &batch.mutations).await;
+                }
+            }
+            Err(store(error))
+        }
+    }
+}
+
+/// Of a group that is there as a whole or not at all: if nothing is there of one
+/// of them, that settles it.
+fn nothing_first(all: Vec<Known>) -> Vec<Known> {
+    let settled = all.iter().any(|known| matches!(known, Known::Nothing));
+    if settled { vec![Known::Nothing] } else { all }
+}
