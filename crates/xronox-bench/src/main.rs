@@ -14,6 +14,7 @@ mod history;
 mod import;
 mod lookup;
 mod machine;
+mod merge;
 mod order;
 mod query;
 mod raw;
@@ -49,8 +50,8 @@ struct Arguments {
     #[arg(long)]
     check: bool,
     /// Only the groups of rows with one of these names: writers, bulk,
-    /// lookup, history, query, import, footprint, servers, tenants. Of the last
-    /// two also parts: servers.creates, servers.updates, servers.reads,
+    /// lookup, history, query, merge, import, footprint, servers, tenants. Of the
+    /// last two also parts: servers.creates, servers.updates, servers.reads,
     /// servers.s3, servers.processes, tenants.many, tenants.stalled.
     #[arg(long, value_name = "GROUP", value_delimiter = ',')]
     only: Vec<String>,
@@ -103,6 +104,9 @@ async fn main() -> anyhow::Result<()> {
     }
     if wanted("query") {
         report.extend(query::measure(&bench).await?);
+    }
+    if wanted("merge") {
+        report.extend(merge::measure(&bench)?);
     }
     if wanted("footprint") {
         report.extend(footprint::measure(&bench).await?);
