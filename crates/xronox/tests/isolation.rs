@@ -5,9 +5,10 @@
 mod support;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use futures::TryStreamExt;
@@ -15,8 +16,8 @@ use serde_json::{Value, json};
 use support::{Dice, bucket, container, database};
 use tempfile::TempDir;
 use xronox::{
-    Collection, Config, Context, Database, DbConnection, Direction, ErrorKind, Projection, Record,
-    Xronox,
+    Collection, Config, Context, Database, DatabaseType, DbConnection, Direction, EntityMapping,
+    ErrorKind, Projection, Record, Sha256, Xronox,
 };
 use xronox_services::env;
 
@@ -54,6 +55,9 @@ const IDS: [&str; 10] = [
 
 const COLLECTIONS: [&str; 4] = ["orders", "Orders", "orders_ver", "xronox_jobs"];
 
+/// Where records with entities and with files go beside those.
+const OTHERS: [&str; 3] = ["sales", "parties", "papers"];
+
 /// One tenant, and what it must find.
 struct Tenant {
     id: String,
@@ -61,6 +65,8 @@ struct Tenant {
     word: String,
     state: BTreeMap<(usize, usize), Value>,
     versions: u64,
+    /// What the URLs of its files have in front of the collection.
+    signed: BTreeSet<String>,
 }
 
 impl Tenant {
@@ -70,6 +76,7 @@ impl Tenant {
             word: format!("belongs-to-{number:03}-alone"),
             state: BTreeMap::new(),
             versions: 0,
+            signed: BTreeSet::new(),
         }
     }
 
@@ -125,7 +132,7 @@ async fn act(xronox: &Xronox, tenant: &mut Tenant, others: &[String], dice: &mut
     let orders = database.collection(COLLECTIONS[of]).unwrap();
     let id = IDS[which];
     let there = tenant.state.contains_key(&(of, which));
-    match dice.below(12) {
+    match dice.below(14) {
         0..=3 => {
             let document = tenant.document(dice);
             let written = if there {
@@ -185,20 +192,101 @@ async fn act(xronox: &Xronox, tenant: &mut Tenant, others: &[String], dice: &mut
                 assert_eq!(*error.kind(), ErrorKind::Invalid);
             }
         }
+        11 => sell(&database, tenant, dice).await,
+        12 => file(&database, tenant, dice).await,
         _ => {
             let names = database.collections().await.unwrap();
-            assert!(
-                names
-                    .iter()
-                    .all(|name| COLLECTIONS.contains(&name.as_str())),
-                "{names:?}"
-            );
+            let known = |name: &str| COLLECTIONS.contains(&name) || OTHERS.contains(&name);
+            assert!(names.iter().all(|name| known(name.as_str())), "{names:?}");
             if let Ok(history) = orders.history(id).await {
                 for version in history {
                     let record = orders.get_version(id, version.ov).await.unwrap();
                     tenant.check(&record);
                 }
             }
+        }
+    }
+}
+
+/// Everybody's parties have the same keys; and no mapping leads anywhere else.
+async fn sell(database: &Database, tenant: &mut Tenant, dice: &mut Dice) {
+    let sales = database.collection("sales").unwrap();
+    let other = TENANTS[usize::try_from(dice.below(14)).unwrap()];
+    let party = json!({ "key": dice.below(3), "word": tenant.word, "tenantId": other });
+    let sale = json!({ "word": tenant.word, "party": party });
+    let of = || EntityMapping::new("party", "parties", "key");
+    for elsewhere in [
+        of().database_type(DatabaseType::Metadata).generic(),
+        of().database_type(DatabaseType::Metadata).domain(other),
+        of().domain(other),
+        EntityMapping::new("party", "../parties", "key"),
+        EntityMapping::new("party", format!("app_{other}"), "$where"),
+    ] {
+        sales
+            .insert_with_entities(&sale, &[elsewhere])
+            .await
+            .unwrap_err();
+    }
+    let made = sales.insert_with_entities(&sale, &[of()]).await.unwrap();
+    let read = sales
+        .get_with_entities(&made.main_record_id, &[of()])
+        .await
+        .unwrap();
+    tenant.check(&read.main_record);
+    tenant.check(
+        read.entity_records[&"party".parse().unwrap()]
+            .as_ref()
+            .unwrap(),
+    );
+    let parties = database.collection("parties").unwrap();
+    for party in parties.query(json!({})).await.unwrap().items {
+        tenant.check(&party);
+    }
+}
+
+/// What stands for another tenant's file is nobody's here.
+async fn file(database: &Database, tenant: &mut Tenant, dice: &mut Dice) {
+    let papers = database.collection("papers").unwrap();
+    let number = usize::try_from(dice.below(14)).unwrap();
+    let theirs = Tenant::new(number, TENANTS[number]);
+    let stolen = |word: &str| {
+        let sha256 = Sha256::of(word.as_bytes());
+        json!({ "_file": {
+            "contentType": "text/plain", "sha256": sha256, "size": word.len(), "text": false,
+        } })
+    };
+    let reference = stolen(&theirs.word);
+    let refused = papers
+        .create(json!({ "word": tenant.word, "scan": reference }))
+        .await;
+    assert_eq!(*refused.unwrap_err().kind(), ErrorKind::Invalid);
+    let scan = format!("data:text/plain,{}", tenant.word);
+    let mut document = json!({ "word": tenant.word, "scan": scan });
+    if theirs.word != tenant.word {
+        document["other"] = reference;
+    }
+    let made = papers.create(document).await.unwrap();
+    let read = papers.get_latest(&made.id).await.unwrap();
+    tenant.check(&read);
+    assert_eq!(read.files().len(), 1);
+    let mut content = papers.file(&made.id, "scan").await.unwrap();
+    assert_eq!(content.bytes(1000).await.unwrap(), tenant.word.as_bytes());
+    papers.file(&made.id, "other").await.unwrap_err();
+    match papers
+        .get_latest(&made.id)
+        .presign(Duration::from_mins(1))
+        .await
+    {
+        Err(error) => assert_eq!(*error.kind(), ErrorKind::Unsupported, "{error}"),
+        Ok(signed) => {
+            let urls: Vec<&String> = signed
+                .presigned()
+                .values()
+                .map(|one| &one.blob_url)
+                .collect();
+            assert_eq!(urls.len(), 1);
+            let (before, _) = urls[0].split_once("/papers/").unwrap();
+            tenant.signed.insert(before.to_owned());
         }
     }
 }
@@ -251,6 +339,10 @@ fn config(folder: &Path, prefix: &str) -> Config {
     }))
     .unwrap();
     config.settings.payloads.inline_max_bytes = Some(8192);
+    let papers = json!({ "base64Props": { "scan": { "contentType": "text/plain" } } });
+    let papers = serde_json::from_value(papers).unwrap();
+    let maps = &mut config.settings.collection_maps;
+    maps.insert("papers".to_owned(), papers);
     config
 }
 
@@ -305,6 +397,14 @@ async fn run(config: Config, steps: u32, seed: u64) -> (Xronox, Vec<Tenant>) {
         }
         assert!(database.verify().await.unwrap().clean(), "{:?}", tenant.id);
     }
+    let mut signed = BTreeSet::new();
+    for tenant in &tenants {
+        // Its files lie in one place, which is nobody else's.
+        assert!(tenant.signed.len() <= 1, "{:?}", tenant.signed);
+        for place in &tenant.signed {
+            assert!(signed.insert(place), "{place}");
+        }
+    }
     (xronox, tenants)
 }
 
@@ -350,6 +450,7 @@ async fn no_file_holds_anything_of_two_tenants() {
 async fn tenants_on_all_backends_share_nothing_in_one_process() {
     let folder = TempDir::new().unwrap();
     let config = on_servers(config(folder.path(), &database()[7..19]));
-    let (xronox, _) = run(config, 300, 11).await;
+    let (xronox, tenants) = run(config, 400, 11).await;
+    assert!(tenants.iter().any(|tenant| !tenant.signed.is_empty()));
     xronox.close().await.unwrap();
 }
