@@ -498,6 +498,13 @@ impl CollectionView {
     }
 }
 
+impl CollectionView {
+    /// Everything but what is hidden.
+    pub fn visible(&self) -> Projection {
+        Projection::everything().hiding_all(&self.hidden)
+    }
+}
+
 impl Projection {
     /// Without the hidden paths, even those that it names: a default is
     /// configuration, and asks for nothing.

@@ -396,13 +396,20 @@ impl Shared {
 
     /// Merges into a document, which keeps what is hidden.
     pub(crate) fn merged(&self, document: &mut Value, patches: &[Value]) -> Result<(), Invalid> {
+        let view = &self.rules.view;
         let before = self.hides().then(|| document.clone());
+        let names_hidden = |patch: &Value| view.document_allowed(patch, true).is_err();
+        if before.is_some() && !patches.iter().any(names_hidden) {
+            // What was read and comes back is met as it was read: an element of
+            // an array is the same though something is hidden in it.
+            *document = view.visible().apply(document);
+        }
         for patch in patches {
             xronox_model::enrich(document, patch);
         }
         match before {
             None => Ok(()),
-            Some(before) => self.rules.view.keep(document, &before),
+            Some(before) => view.keep(document, &before),
         }
     }
 

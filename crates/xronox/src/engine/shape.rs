@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::{Map, Value};
-use xronox_model::{CollectionView, Path, Projection, ReadShape, Refused, VersionRow};
+use xronox_model::{Path, Projection, ReadShape, Refused, VersionRow};
 
 use crate::{
     Collection, Database, Error, IntoProjection, Version,
@@ -261,12 +261,15 @@ impl Shared {
 
     /// All that a read may see, whatever it shows of that.
     pub(crate) fn insight(&self, scope: &Scope, read: &ReadShape) -> Result<Sight, Error> {
-        let unprojected = CollectionView {
-            hidden: self.rules.view.hidden.clone(),
-            ..CollectionView::default()
+        let view = &self.rules.view;
+        let projection = if read.include_hidden {
+            view.resolve(read, scope.is_sealed())?;
+            Projection::everything()
+        } else {
+            view.visible()
         };
         Ok(Sight {
-            projection: unprojected.resolve(read, scope.is_sealed())?,
+            projection,
             ..Sight::default()
         })
     }

@@ -1,6 +1,11 @@
 //! Insertions that break off between their steps.
 
-use std::{collections::BTreeMap, future::IntoFuture, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    future::IntoFuture,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use object_store::{ObjectStore, memory::InMemory};
 use serde_json::json;
@@ -149,12 +154,19 @@ async fn whoever_stops_waiting_leaves_no_half() {
             "lines": [{ "product": { "productId": n } }],
         })
     };
-    // Indexes are made and collections are known, which takes longest.
-    let warm = orders.insert_with_entities(order(INSERTIONS), &mappings());
-    warm.await.unwrap();
+    // Indexes are made and collections are known, which takes longest; then once
+    // more, to know how long it takes.
+    let mut usual = Duration::ZERO;
+    for n in [INSERTIONS, INSERTIONS + 1] {
+        let begun = Instant::now();
+        let insert = orders.insert_with_entities(order(n), &mappings());
+        insert.await.unwrap();
+        usual = begun.elapsed();
+    }
+    let most = u64::try_from(usual.as_micros()).unwrap() * 2;
     for n in 0..INSERTIONS {
         let insert = orders.insert_with_entities(order(n), &mappings());
-        let patience = Duration::from_micros(dice.below(60_000));
+        let patience = Duration::from_micros(dice.below(most));
         let done = tokio::time::timeout(patience, insert.into_future()).await;
         acknowledged += u64::from(done.is_ok_and(|done| done.is_ok()));
     }
@@ -168,11 +180,9 @@ async fn whoever_stops_waiting_leaves_no_half() {
     );
     assert_eq!(report.taken_back, 0, "{report:?}");
     let all = orders.query(json!({})).limit(1000).await.unwrap().items;
-    assert!(all.len() as u64 > acknowledged, "{report:?}");
-    assert!(
-        report.finished > 0 && acknowledged > 0,
-        "{acknowledged}: {report:?}"
-    );
+    let there = all.len() as u64;
+    assert!(there > acknowledged + 1, "{acknowledged}: {report:?}");
+    assert!(report.finished > 0, "{acknowledged}: {report:?}");
     let mut products = 0;
     for order in &all {
         let read = orders

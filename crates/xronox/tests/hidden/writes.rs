@@ -110,6 +110,36 @@ async fn patches_and_enrichments_keep_it() {
     }
 }
 
+/// What was read and is merged back is there already, whatever is hidden in it.
+#[tokio::test]
+async fn what_comes_back_is_not_added_again() {
+    for store in stores().await {
+        let people = store.xronox.collection("people").unwrap();
+        let lines = json!([{ "n": 1, "s": "a" }, { "n": 1, "s": "b" }, { "n": 2, "s": "c" }]);
+        let document = json!({ "h": 1, "o": { "h": { "x": 1 } }, "l": lines });
+        people.create_with_id("a", document.clone()).await.unwrap();
+        for handle in [people.clone(), people.with_hidden(false)] {
+            let read = handle.get_latest("a").await.unwrap().document();
+            let merged = handle.enrich("a", read).await.unwrap();
+            assert!(merged.unchanged);
+        }
+        let sealed = people.with_hidden(false);
+        let more = json!({ "l": [{ "n": 2 }, { "n": 3 }] });
+        sealed.enrich("a", more).await.unwrap();
+        let mut expected = document;
+        expected["l"]
+            .as_array_mut()
+            .unwrap()
+            .push(json!({ "n": 3 }));
+        assert_eq!(stored(&people, "a").await, expected);
+        // Whoever names what is hidden merges into that.
+        let named = json!({ "o": { "h": { "y": 2 } }, "l": [{ "n": 2, "s": "c" }] });
+        people.enrich("a", named).await.unwrap();
+        expected["o"]["h"]["y"] = json!(2);
+        assert_eq!(stored(&people, "a").await, expected);
+    }
+}
+
 #[tokio::test]
 async fn a_smart_insert_keeps_it() {
     for store in stores().await {
