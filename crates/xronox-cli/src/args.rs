@@ -442,6 +442,9 @@ pub(crate) struct Who {
     /// At most so many [default: all]
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<u64>,
+    /// With --json, show hidden fields too
+    #[arg(long)]
+    pub(crate) show_hidden: bool,
 }
 
 /// Whose records are meant: those of which one of these is true.
@@ -493,6 +496,9 @@ pub(crate) struct Lineage {
     /// List what came of it, in every collection, the nearest first
     #[arg(long)]
     pub(crate) descendants: bool,
+    /// With --json, show hidden fields of these too
+    #[arg(long, requires = "descendants")]
+    pub(crate) show_hidden: bool,
 }
 
 /// What is shown of documents.

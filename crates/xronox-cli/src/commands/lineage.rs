@@ -13,7 +13,7 @@ use crate::{
 pub(super) async fn run(args: Lineage, cx: &mut Context) -> Result<Exit, Failure> {
     let collection = cx.collection(&args.collection).await?;
     if args.descendants {
-        return descendants(&collection, &args.id, cx).await;
+        return descendants(&collection, &args, cx).await;
     }
     let line = collection.lineage(&args.id).await?;
     if cx.out.json {
@@ -62,8 +62,16 @@ pub(super) async fn run(args: Lineage, cx: &mut Context) -> Result<Exit, Failure
     Ok(Exit::Done)
 }
 
-async fn descendants(collection: &Collection, id: &str, cx: &mut Context) -> Result<Exit, Failure> {
-    let mut found = collection.descendants(id).stream();
+async fn descendants(
+    collection: &Collection,
+    args: &Lineage,
+    cx: &mut Context,
+) -> Result<Exit, Failure> {
+    let mut found = collection.descendants(&args.id);
+    if args.show_hidden {
+        found = found.include_hidden();
+    }
+    let mut found = found.stream();
     let mut rows = Vec::new();
     while let Some(descendant) = found.try_next().await? {
         if cx.out.json {

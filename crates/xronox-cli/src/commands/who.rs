@@ -49,6 +49,9 @@ async fn records(
     after: Option<String>,
 ) -> Result<LocatedPage, xronox::Error> {
     let mut who = database.who(&args.identity).limit(limit);
+    if args.show_hidden {
+        who = who.include_hidden();
+    }
     if !args.collections.is_empty() {
         who = who.among(&args.collections);
     }
@@ -65,6 +68,9 @@ async fn versions(
     after: Option<String>,
 ) -> Result<TrailPage, xronox::Error> {
     let mut trail = database.trail(&args.identity).limit(limit);
+    if args.show_hidden {
+        trail = trail.include_hidden();
+    }
     if args.documents {
         trail = trail.documents();
     }

@@ -114,3 +114,22 @@ fn an_export_says_what_it_left_out() {
         }
     }
 }
+
+#[test]
+fn what_is_found_across_collections_hides_it_too() {
+    let store = store();
+    let ann = store.file("made.json", r#"{"name":"Bob","salary":30}"#);
+    let ann = ann.to_str().unwrap();
+    let put = ["put", "people", ann, "--parent", "people/ann", "--actor"];
+    store.one(&[&put[..], &["user:1"]].concat());
+    for command in [
+        &["who", "user:1"][..],
+        &["who", "user:1", "--versions", "--documents"],
+        &["lineage", "people", "ann", "--descendants"],
+    ] {
+        let printed = |options: &[&str]| store.one(&[command, options].concat()).to_string();
+        assert!(!printed(&[]).contains("salary"), "{command:?}");
+        let shown = printed(&["--show-hidden"]);
+        assert!(shown.contains(r#""salary":30"#), "{command:?}: {shown}");
+    }
+}
