@@ -3,8 +3,10 @@
 pub(crate) mod across;
 pub(crate) mod attribution;
 pub(crate) mod blame;
+mod bulk;
 pub(crate) mod committer;
 pub(crate) mod copy;
+pub(crate) mod create_many;
 pub(crate) mod delete_many;
 pub(crate) mod draft;
 pub(crate) mod enrich;

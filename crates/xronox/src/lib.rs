@@ -425,6 +425,7 @@ pub use engine::{
     attribution::IntoActor,
     blame::{Blame, ReadBlame},
     copy::{Copy, CopyReport},
+    create_many::CreateMany,
     delete_many::{DeleteMany, DeleteManyReport},
     enrich::{Enrich, SmartInsert},
     entities::{
@@ -438,7 +439,7 @@ pub use engine::{
     },
     gc::{Fate, Garbage, Gc, GcReport},
     history::{Changes, History, ReadDiff, Version},
-    import::{CreateMany, Import, ImportReport, Importer},
+    import::{Import, ImportReport, Importer},
     indexes::{EnsureIndex, IndexInfo},
     lineage::{Ancestor, Ancestry, AncestryEnd, Children, Descendant, Descendants},
     progress::Progress,

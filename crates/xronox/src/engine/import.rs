@@ -1,59 +1,29 @@
-//! Writing many records: one outcome each, and all through the one write path.
+//! Bringing records in from elsewhere.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
-    future::IntoFuture,
     time::Instant,
 };
 
-use futures::{StreamExt, future::BoxFuture, stream};
+use futures::{StreamExt, stream};
 use serde::Serialize;
 use serde_json::Value;
-use xronox_model::{
-    Attempt, Imported, IndexSpec, Invalid, Lineage, Op, Path, RecordId, SystemChange, UniqueKey,
-};
-use xronox_store::{Expect, Indexes, Mutation, Outcome, Presence, Refusal};
+use xronox_model::{Imported, IndexSpec, Invalid, Lineage, Op, Path, RecordId, UniqueKey};
+use xronox_store::{Outcome, Refusal};
 
 use crate::{
-    Collection, Error, ErrorKind, IntoDocument, Written,
+    Collection, Error, IntoDocument, Written,
     collection::Shared,
     engine::{
         attribution::{Attribution, attributed},
-        committer::{MAX_BATCH_BYTES, Pending},
-        draft::{Draft, contended, refused},
-        files::{Known, refers},
-        lineage::descending,
-        prepare::Canonical,
-        scope::Scope,
+        bulk::{AHEAD, CHUNK, CHUNK_BYTES, CHUNKS_AHEAD, Item, MAX_TRIES},
+        committer::Pending,
+        draft::{contended, refused},
     },
-    storage::Storage,
 };
 
-/// Records prepared and queued together, and bytes of their documents.
-const CHUNK: usize = 250;
-const CHUNK_BYTES: usize = 2 * 1024 * 1024;
-const _: () = assert!(CHUNK_BYTES <= MAX_BATCH_BYTES);
-/// Chunks under way at a time, and bytes of their documents.
-const CHUNKS_AHEAD: usize = 4;
+/// Bytes of the documents of chunks under way.
 const BYTES_AHEAD: usize = 8 * 1024 * 1024;
-/// Records looked up, and bodies put, at a time.
-const AHEAD: usize = 32;
-/// How often a record is tried again because others were at it too.
-const MAX_TRIES: u32 = 100;
-
-/// Creates many records; await it.
-///
-/// Gives one outcome a document, in their order. They are not one
-/// transaction: a record that is refused leaves the others alone.
-#[derive(Debug)]
-#[must_use = "nothing is written until it is awaited"]
-pub struct CreateMany<'a> {
-    collection: &'a Collection,
-    documents: Vec<Result<Value, Error>>,
-    pub(crate) attribution: Attribution,
-    pub(crate) lineage: Lineage,
-    pub(crate) broken: Option<Error>,
-}
 
 /// Brings records in from elsewhere, creating or updating as need be.
 ///
@@ -105,38 +75,9 @@ impl ImportReport {
     }
 }
 
-attributed!(CreateMany);
 attributed!(Import);
-descending!(CreateMany);
 
 impl Collection {
-    /// Creates a record for each document, under new ids.
-    ///
-    /// # Errors
-    ///
-    /// The outer result fails only before anything is written
-    /// ([`Unavailable`](ErrorKind::Unavailable), [`Closed`](ErrorKind::Closed)).
-    /// What is wrong with one document ([`create`](Self::create) lists it) is
-    /// in its own outcome, and so is a failure of storage on the way: of an
-    /// [`Unavailable`](ErrorKind::Unavailable) one nothing was written, an
-    /// [`Indeterminate`](ErrorKind::Indeterminate) one can be asked about.
-    pub fn create_many<I>(&self, documents: I) -> CreateMany<'_>
-    where
-        I: IntoIterator,
-        I::Item: IntoDocument,
-    {
-        CreateMany {
-            collection: self,
-            documents: documents
-                .into_iter()
-                .map(IntoDocument::into_document)
-                .collect(),
-            attribution: Attribution::default(),
-            lineage: Lineage::default(),
-            broken: None,
-        }
-    }
-
     /// Brings records in from elsewhere. See [`Import`].
     pub fn import(&self) -> Import<'_> {
         Import {
@@ -226,22 +167,6 @@ impl<'a> Import<'a> {
         })
     }
 }
-
-/// One record of a bulk write.
-#[derive(Debug, Clone)]
-struct Item {
-    position: u64,
-    id: Option<RecordId>,
-    document: Canonical,
-    /// Of the record, if it is new.
-    lineage: Lineage,
-    imported: Option<Imported>,
-    /// Whether who gave it must not see what is hidden.
-    veiled: bool,
-}
-
-/// A record of `create_many`: where its outcome belongs, what it is, its id.
-type Placed = (usize, Item, RecordId);
 
 /// An item of an import and the record that it is.
 #[derive(Debug)]
@@ -693,284 +618,6 @@ impl Importer<'_> {
             }
         }
         Err(last.map_or_else(contended, refused))
-    }
-}
-
-impl Shared {
-    async fn bulk_mutation(
-        &self,
-        attribution: &Attribution,
-        item: &Item,
-        id: &RecordId,
-        known: bool,
-        indexes: &Indexes,
-    ) -> Result<(Mutation, Option<Instant>), Error> {
-        let mut expect = Expect::only(if known {
-            Presence::Live
-        } else {
-            Presence::Absent
-        });
-        let finished;
-        let mut document = &item.document;
-        if self.keeps() || refers(&document.document) {
-            (finished, expect.attempt) = if known {
-                Box::pin(self.keeping(id, item)).await?
-            } else {
-                let new = document.document.clone();
-                (self.rules.canonical(new, Known::default(), false)?, None)
-            };
-            document = &finished;
-            if self.hides() {
-                self.rules.demand_veiled(&document.document)?;
-            } else {
-                self.rules.demand(&document.document)?;
-            }
-        }
-        let draft = Draft {
-            id,
-            op: if known { Op::Update } else { Op::Create },
-            expect,
-            attribution,
-            change: SystemChange {
-                function_ids: Vec::new(),
-                lineage: item.lineage.clone(),
-                imported: item.imported.clone(),
-            },
-            idempotency: None,
-            skip_unchanged: true,
-            attempt: None,
-            offered: None,
-            scope: Scope::EVERYTHING,
-        };
-        let attempt = Storage::new_attempt();
-        let prepared = self.prepare(document, indexes, id, 0, attempt).await?;
-        let put_at = prepared.put_at;
-        Ok((self.append_prepared(&draft, attempt, prepared), put_at))
-    }
-
-    /// What a caller gives as a document, whole unless it may have to keep
-    /// something of what its record is.
-    fn taken(&self, given: Value) -> Result<Canonical, Error> {
-        if self.keeps() {
-            Ok(Canonical::unfinished(given)?)
-        } else {
-            self.rules.accept(given)
-        }
-    }
-
-    /// The document with the hidden fields and the files that the record has
-    /// now, and the version of which that is true.
-    async fn keeping(
-        &self,
-        id: &RecordId,
-        item: &Item,
-    ) -> Result<(Canonical, Option<Attempt>), Error> {
-        let (document, veiled) = (&item.document, item.veiled);
-        match self.expected(id).await {
-            Ok(expected) => {
-                let mut kept = document.document.clone();
-                self.rules.view.keep(&mut kept, &expected.document)?;
-                let files = Known::of(&expected.files);
-                let kept = self.rules.canonical(kept, files, veiled)?;
-                Ok((kept, Some(expected.attempt)))
-            }
-            // The catalog says so too, unless the record comes back meanwhile:
-            // and then it is no version that was seen here.
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Deleted) => {
-                let new = document.document.clone();
-                let new = self.rules.canonical(new, Known::default(), false)?;
-                Ok((new, Some(Storage::new_attempt())))
-            }
-            Err(error) => Err(error),
-        }
-    }
-}
-
-impl<'a> IntoFuture for CreateMany<'a> {
-    type Output = Result<Vec<Result<Written, Error>>, Error>;
-    type IntoFuture = BoxFuture<'a, Self::Output>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move {
-            let Collection { shared, scope, .. } = self.collection;
-            let doing = shared.doing("create_many", None);
-            if let Some(error) = self.broken {
-                return Err(error.during(&doing));
-            }
-            self.attribution.check()?;
-            let lineage = &shared
-                .lineage(scope, self.lineage)
-                .await
-                .map_err(|e| e.during(&doing))?;
-            let mut results = Vec::with_capacity(self.documents.len());
-            let mut waiting: VecDeque<(Vec<Placed>, Pending)> = VecDeque::new();
-            let most = CHUNK.min(shared.committer().batch_rows());
-            let documents = self.documents.into_iter();
-            let mut documents = documents
-                .map(|document| {
-                    let document = document?;
-                    shared.may_write(scope, &document)?;
-                    shared.taken(document)
-                })
-                .peekable();
-            let mut queued = false;
-            while documents.peek().is_some() || !waiting.is_empty() {
-                if documents.peek().is_none() || waiting.len() >= CHUNKS_AHEAD {
-                    if let Some((items, pending)) = waiting.pop_front() {
-                        shared
-                            .collect(items, pending, &self.attribution, &mut results)
-                            .await;
-                    }
-                    continue;
-                }
-                let indexes = match shared.indexes().await {
-                    Ok(indexes) => indexes,
-                    Err(error) if results.is_empty() => return Err(error.during(&doing)),
-                    Err(error) => {
-                        let some = documents.by_ref().take(CHUNK);
-                        results.extend(some.map(|_| Err(error.again())));
-                        continue;
-                    }
-                };
-                let mut mutations = Vec::with_capacity(CHUNK);
-                let mut items = Vec::with_capacity(CHUNK);
-                let mut put_at = None;
-                let (attribution, indexes) = (&self.attribution, &indexes);
-                let (mut some, mut bytes) = (Vec::with_capacity(most), 0);
-                while let Some(document) = documents.next_if(|next| {
-                    bytes += next.as_ref().map_or(0, |next| next.bytes.len());
-                    some.is_empty() || (some.len() < most && bytes <= CHUNK_BYTES)
-                }) {
-                    some.push(document);
-                }
-                let mut prepared = stream::iter(some)
-                    .map(|document| {
-                        shared.prepare_new(scope, document, attribution, lineage, indexes)
-                    })
-                    .buffered(AHEAD);
-                while let Some(prepared) = prepared.next().await {
-                    let at = results.len();
-                    match prepared {
-                        Err(error) => results.push(Err(error)),
-                        Ok((item, id, mutation, put)) => {
-                            // Replaced once the outcome is known.
-                            results.push(Err(Error::new(ErrorKind::Unavailable, "not committed")));
-                            put_at = put_at.or(put);
-                            mutations.push(mutation);
-                            items.push((at, item, id));
-                        }
-                    }
-                }
-                if !mutations.is_empty() {
-                    let committer = shared.committer();
-                    match committer.submit(indexes.epoch, mutations, put_at).await {
-                        Ok(pending) => {
-                            queued = true;
-                            waiting.push_back((items, pending));
-                        }
-                        Err(error) if !queued => return Err(Error::from(error).during(&doing)),
-                        Err(error) => fail(&items, &error.into(), &mut results),
-                    }
-                }
-            }
-            let named =
-                |result: Result<_, Error>| result.map_err(|e| scope.anonymous(e).during(&doing));
-            Ok(results.into_iter().map(named).collect())
-        })
-    }
-}
-
-impl Shared {
-    async fn prepare_new(
-        &self,
-        scope: &Scope,
-        document: Result<Canonical, Error>,
-        attribution: &Attribution,
-        lineage: &Lineage,
-        indexes: &Indexes,
-    ) -> Result<(Item, RecordId, Mutation, Option<Instant>), Error> {
-        let item = Item {
-            position: 0,
-            id: None,
-            document: document?,
-            lineage: lineage.clone(),
-            imported: None,
-            veiled: self.veils(scope),
-        };
-        let id = self.database.new_id();
-        scope.check(&id, &item.document.document)?;
-        let (mutation, put_at) = self
-            .bulk_mutation(attribution, &item, &id, false, indexes)
-            .await?;
-        Ok((item, id, mutation, put_at))
-    }
-
-    /// Notes what became of a chunk: others are committed whatever it is.
-    async fn collect(
-        &self,
-        mut items: Vec<Placed>,
-        mut pending: Pending,
-        attribution: &Attribution,
-        results: &mut [Result<Written, Error>],
-    ) {
-        for _ in 0..MAX_TRIES {
-            match self.sort_each(pending.answer().await, items.len()).await {
-                Err(error) => return fail(&items, &error, results),
-                Ok(Some(outcomes)) => {
-                    for ((at, ..), outcome) in items.into_iter().zip(outcomes) {
-                        results[at] = match outcome {
-                            Ok(Outcome::Committed(commit)) => Ok(Written::of(commit, false)),
-                            Ok(Outcome::Unchanged(commit)) => Ok(Written::of(commit, true)),
-                            Ok(Outcome::Refused(refusal)) => Err(refused(refusal)),
-                            Ok(Outcome::Done { .. }) => continue,
-                            Err(error) => Err(error),
-                        };
-                    }
-                    return;
-                }
-                // The indexes changed in between: make the keys anew.
-                Ok(None) => {}
-            }
-            match self.queue_anew(&mut items, attribution, results).await {
-                Ok(anew) => pending = anew,
-                Err(error) => return fail(&items, &error, results),
-            }
-        }
-        fail(&items, &contended(), results);
-    }
-
-    /// Prepares a chunk anew and queues it, without those that cannot be.
-    async fn queue_anew(
-        &self,
-        items: &mut Vec<Placed>,
-        attribution: &Attribution,
-        results: &mut [Result<Written, Error>],
-    ) -> Result<Pending, Error> {
-        let indexes = self.indexes().await?;
-        let mut mutations = Vec::with_capacity(items.len());
-        let mut put_at = None;
-        for (at, item, id) in std::mem::take(items) {
-            let made = self
-                .bulk_mutation(attribution, &item, &id, false, &indexes)
-                .await;
-            match made {
-                Ok((mutation, put)) => {
-                    put_at = put_at.or(put);
-                    mutations.push(mutation);
-                    items.push((at, item, id));
-                }
-                Err(error) => results[at] = Err(error),
-            }
-        }
-        let committer = self.committer();
-        Ok(committer.submit(indexes.epoch, mutations, put_at).await?)
-    }
-}
-
-/// Nothing of these was written.
-fn fail(items: &[Placed], error: &Error, results: &mut [Result<Written, Error>]) {
-    for (at, ..) in items {
-        results[*at] = Err(error.again());
     }
 }
 
