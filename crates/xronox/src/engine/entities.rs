@@ -32,7 +32,9 @@ pub use insert::InsertWithEntities;
 pub use saga::{BrokenInsertion, ResumedInsertions};
 
 /// Entities of one document.
-const MAX_ENTITIES: usize = 1000;
+const MAX_ENTITIES: usize = 200;
+/// Bytes of the documents of their records, which are in memory together.
+const MAX_BYTES: u64 = 64 << 20;
 
 /// Which objects inside documents are records of which collection.
 ///
@@ -220,7 +222,8 @@ impl Collection {
     /// ```
     ///
     /// Of several objects with one key, what each says is merged, in their order.
-    /// `null`, or nothing, at a property is no entity.
+    /// `null`, or nothing, at a property is no entity. A document has at most 200,
+    /// and their records 64 MiB together.
     ///
     /// # All or nothing
     ///
@@ -404,6 +407,15 @@ fn spelled(mapping: &EntityMapping, context: &Context) -> EntityMapping {
     }
 }
 
+/// Refuses entities whose records together are too large.
+fn bounded(bytes: u64) -> Result<(), Invalid> {
+    if bytes <= MAX_BYTES {
+        return Ok(());
+    }
+    let why = format!("the records of its entities have more than {MAX_BYTES} bytes");
+    Err(Invalid::at("", why))
+}
+
 /// The newest versions of the records that have these keys, all those of one
 /// database at once.
 async fn holders(keys: &[(&Mapped, &UniqueKey)]) -> Result<Vec<Option<VersionRow>>, Error> {
@@ -427,7 +439,11 @@ async fn holders(keys: &[(&Mapped, &UniqueKey)]) -> Result<Vec<Option<VersionRow
         Ok::<_, Error>((those, rows))
     });
     let mut all = vec![None; keys.len()];
+    let mut bytes = 0;
     for (those, rows) in try_join_all(asked).await? {
+        let bodies = rows.iter().flatten().filter_map(|row| row.body.as_ref());
+        bytes += bodies.map(|body| body.size).sum::<u64>();
+        bounded(bytes)?;
         for (n, row) in those.into_iter().zip(rows) {
             all[n] = row;
         }

@@ -51,7 +51,7 @@ async fn entities_that_are_none_are_refused() {
             assert_eq!(*error.kind(), ErrorKind::Invalid, "{error}");
             assert!(error.to_string().contains(place), "{place}: {error}");
         }
-        let many: Vec<Value> = (0..1001)
+        let many: Vec<Value> = (0..201)
             .map(|n| json!({ "product": { "productId": n } }))
             .collect();
         let refused = orders
@@ -81,6 +81,42 @@ async fn entities_that_are_none_are_refused() {
             .unwrap();
         assert_eq!(customer.document(), odd["customer"]);
     }
+}
+
+/// However large the records of the entities are, one request holds little of
+/// them.
+#[tokio::test]
+async fn entities_that_are_too_large_together_are_refused() {
+    let store = local_stores(Settings::default()).await.remove(0);
+    let orders = store.xronox.collection("orders").unwrap();
+    let products = store.xronox.collection("products").unwrap();
+    let fill = "x".repeat(15 << 20);
+    let mut lines = Vec::new();
+    for n in 0..5 {
+        let product = json!({ "productId": n, "fill": fill });
+        products.smart_insert(product, ["productId"]).await.unwrap();
+        lines.push(json!({ "product": { "productId": n } }));
+    }
+    let order = json!({ "lines": lines });
+    let made = orders.create(&order).await.unwrap();
+    for error in [
+        orders
+            .insert_with_entities(&order, &mappings())
+            .await
+            .unwrap_err(),
+        orders
+            .get_with_entities(&made.id, &mappings())
+            .await
+            .unwrap_err(),
+        orders
+            .get_with_entities(&made.id, &mappings())
+            .as_of(made.at)
+            .await
+            .unwrap_err(),
+    ] {
+        assert_eq!(*error.kind(), ErrorKind::Invalid, "{error}");
+    }
+    assert_eq!(orders.count(json!({})).await.unwrap().count, 1);
 }
 
 #[tokio::test]

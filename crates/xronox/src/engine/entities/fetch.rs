@@ -6,7 +6,7 @@ use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
 use serde_json::{Value, json};
 use xronox_model::{Invalid, Op, ReadShape, RecordId, UniqueKey, VersionRow};
 
-use super::{Entity, EntityMapping, Mapped, WithEntities, extract, holders, mapped};
+use super::{Entity, EntityMapping, Mapped, WithEntities, bounded, extract, holders, mapped};
 use crate::{
     Collection, Error, ErrorKind, IntoMoment, Moment, Record,
     engine::{
@@ -113,7 +113,16 @@ impl<'a> GetWithEntities<'a> {
             .boxed()
         });
         let reads: Vec<BoxFuture<'_, Result<Option<Record>, Error>>> = reads.collect();
-        let reads = stream::iter(reads).buffered(ABREAST).try_collect();
+        let reads = async {
+            let (mut reads, mut found, mut bytes) =
+                (stream::iter(reads).buffered(ABREAST), Vec::new(), 0);
+            while let Some(record) = reads.try_next().await? {
+                bytes += record.as_ref().map_or(0, Record::size);
+                bounded(bytes)?;
+                found.push(record);
+            }
+            Ok(found)
+        };
         let (main_record, found): (_, Vec<_>) = futures::try_join!(main, reads)?;
         let found = distinct.into_iter().zip(found);
         let each = found.flat_map(|(entities, record)| {
