@@ -30,8 +30,9 @@ fn settings(collection: &str, map: Value) -> Settings {
     settings
 }
 
-/// Stores whose collection `people` hides something, and has projections.
-async fn stores() -> Vec<Store> {
+/// Settings under which the collection `people` hides something, and has
+/// projections.
+fn hiding() -> Settings {
     let people = json!({
         "hiddenFields": HIDDEN,
         "projection": {
@@ -40,7 +41,17 @@ async fn stores() -> Vec<Store> {
             "named": { "include": ["n", "h"] }
         }
     });
-    local_stores(settings("people", people)).await
+    settings("people", people)
+}
+
+/// Such stores on every backend.
+async fn stores() -> Vec<Store> {
+    support::stores(hiding()).await
+}
+
+/// Such stores without servers.
+async fn near() -> Vec<Store> {
+    local_stores(hiding()).await
 }
 
 /// A record that has all of it.

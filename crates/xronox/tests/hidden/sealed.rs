@@ -4,11 +4,11 @@ use futures::TryStreamExt;
 use serde_json::{Value, json};
 use xronox::{Config, Direction, ErrorKind, Moment, Xronox};
 
-use crate::{forbidden, kind, people, stored, stores, visible, whole};
+use crate::{forbidden, kind, near, people, stored, visible, whole};
 
 #[tokio::test]
 async fn a_sealed_handle_shows_what_is_visible() {
-    for store in stores().await {
+    for store in near().await {
         people(&store).await;
         let home = store.home().with_hidden(false);
         let sealed = home.collection("people").unwrap();
@@ -40,7 +40,7 @@ async fn a_sealed_handle_shows_what_is_visible() {
 
 #[tokio::test]
 async fn no_option_or_projection_opens_it() {
-    for store in stores().await {
+    for store in near().await {
         people(&store).await;
         let home = store.home().with_hidden(false);
         let sealed = home.collection("people").unwrap();
@@ -82,7 +82,7 @@ async fn no_option_or_projection_opens_it() {
 
 #[tokio::test]
 async fn nothing_hidden_is_asked_about() {
-    for store in stores().await {
+    for store in near().await {
         let all = people(&store).await;
         let sealed = all.with_hidden(false);
         for (filter, named) in [
@@ -154,7 +154,7 @@ async fn nothing_hidden_is_asked_about() {
 
 #[tokio::test]
 async fn a_cursor_of_others_is_of_no_use() {
-    for store in stores().await {
+    for store in near().await {
         let all = people(&store).await;
         all.create(json!({ "h": 5 })).await.unwrap();
         let ask = |people: &xronox::Collection| -> (Value, xronox::Collection) {
@@ -178,7 +178,7 @@ async fn a_cursor_of_others_is_of_no_use() {
 
 #[tokio::test]
 async fn history_tells_nothing_of_it() {
-    for store in stores().await {
+    for store in near().await {
         let all = people(&store).await;
         // A change of nothing but what is hidden.
         let changed = all.patch("a", json!({ "h.x": 7 })).actor("user:1");
@@ -220,7 +220,7 @@ async fn history_tells_nothing_of_it() {
 
 #[tokio::test]
 async fn no_handle_of_it_is_open() {
-    for store in stores().await {
+    for store in near().await {
         let all = people(&store).await;
         let home = store.home().with_hidden(false);
         let sealed = all.with_hidden(false);
@@ -263,7 +263,7 @@ async fn no_handle_of_it_is_open() {
 /// Whole versions are compared and brought back, and whole ones are counted.
 #[tokio::test]
 async fn restores_and_sizes_need_an_open_handle() {
-    for store in stores().await {
+    for store in near().await {
         let all = people(&store).await;
         let sealed = all.with_hidden(false);
         all.patch("a", json!({ "h": "other" })).await.unwrap();
@@ -278,7 +278,7 @@ async fn restores_and_sizes_need_an_open_handle() {
 
 #[tokio::test]
 async fn a_copy_needs_an_open_handle() {
-    for store in stores().await {
+    for store in near().await {
         people(&store).await;
         let other = Xronox::open(Config::memory()).await.unwrap();
         let (home, there) = (store.home(), other.home().unwrap());
@@ -293,7 +293,7 @@ async fn a_copy_needs_an_open_handle() {
 
 #[tokio::test]
 async fn no_write_names_it() {
-    for store in stores().await {
+    for store in near().await {
         let all = people(&store).await;
         let sealed = all.with_hidden(false);
         for (document, named) in [

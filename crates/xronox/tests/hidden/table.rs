@@ -248,7 +248,7 @@ async fn a_read_shows_what_the_table_says() {
 
 #[tokio::test]
 async fn system_fields_come_with_everything_or_by_name() {
-    for store in crate::stores().await {
+    for store in crate::near().await {
         let people = crate::people(&store).await;
         let read = people.get_latest("a").await.unwrap().json();
         assert_eq!(
@@ -267,7 +267,7 @@ async fn system_fields_come_with_everything_or_by_name() {
 
 #[tokio::test]
 async fn an_unknown_name_is_told_with_the_known_ones() {
-    for store in crate::stores().await {
+    for store in crate::near().await {
         let people = crate::people(&store).await;
         for handle in [people.clone(), people.with_hidden(false)] {
             let refused = handle.get_latest("a").project("minimum").await;
@@ -289,7 +289,7 @@ async fn an_unknown_name_is_told_with_the_known_ones() {
 
 #[tokio::test]
 async fn what_is_no_projection_is_refused() {
-    for store in crate::stores().await {
+    for store in crate::near().await {
         let people = crate::people(&store).await;
         for wrong in [
             json!(["a..b"]),

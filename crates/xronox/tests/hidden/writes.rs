@@ -4,13 +4,13 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 use xronox::{Collection, ErrorKind, Op};
 
-use crate::{kind, people, stored, stores, support::Store};
+use crate::{kind, near, people, stored, stores, support::Store};
 
 /// A plain handle and a sealed one, each on a store of its own.
 async fn handles() -> Vec<(Store, Collection, Collection)> {
     let mut handles = Vec::new();
     for sealed in [false, true] {
-        for store in stores().await {
+        for store in near().await {
             let all = people(&store).await;
             let handle = if sealed {
                 all.with_hidden(false)
