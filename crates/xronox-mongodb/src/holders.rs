@@ -5,6 +5,7 @@ use mongodb::{
     bson::{Document, RawDocumentBuf, doc},
 };
 use xronox_model::{CollectionName, UniqueKey};
+use xronox_store::StoreError;
 
 use crate::{
     core::Core,
@@ -18,6 +19,9 @@ use crate::{
 
 /// Keys looked up with one command.
 pub(crate) const AT_ONCE: usize = 100;
+
+/// How often keys are looked up again because the indexes have changed.
+const MAX_TRIES: u32 = 10;
 
 /// What one command of several keys gives.
 #[derive(Default)]
@@ -38,41 +42,54 @@ impl Core {
         session: &mut ClientSession,
         keys: &[(CollectionName, UniqueKey)],
     ) -> Result<Vec<Option<Stored>>, Failure> {
-        loop {
+        for _ in 0..MAX_TRIES {
             let mut stored = Vec::with_capacity(keys.len());
             for (name, key) in keys {
                 let shape = self.shape(session, name).await?;
                 stored.push((shape.born, stored_key(&shape, key).ok()));
             }
             let answer = self.look_up(session, keys, &stored).await?;
-            let mut outdated = false;
-            let mut counters = vec![false; keys.len()];
+            // Whether what was known of a collection is so, and it is there.
+            let mut outdated: Vec<bool> = stored.iter().map(|(born, _)| born.is_some()).collect();
+            let mut there = vec![false; keys.len()];
             for (n, counter) in &answer.counters {
                 let counter = Counter::read(counter)?;
                 let (name, key) = &keys[*n];
-                if counter.is_there() {
-                    counters[*n] = true;
-                    let now = stored_key(&counter.shape, key).ok();
-                    outdated |= (counter.shape.born, now) != stored[*n];
+                let now = stored_key(&counter.shape, key).ok();
+                // One that is being made or dropped holds nothing.
+                there[*n] = counter.is_there();
+                outdated[*n] = there[*n] && (counter.shape.born, now) != stored[*n];
+                if there[*n] {
                     self.learn(name, &counter.shape);
                 }
             }
-            for (n, there) in counters.iter().enumerate() {
-                if !there && stored[n].0.is_some() {
-                    self.shapes.forget(&keys[n].0);
-                    outdated = true;
+            for ((name, _), _) in keys
+                .iter()
+                .zip(&outdated)
+                .filter(|(_, outdated)| **outdated)
+            {
+                if answer.counters.iter().all(|(n, _)| keys[*n].0 != *name) {
+                    self.shapes.forget(name);
                 }
             }
-            if outdated {
+            if outdated.contains(&true) {
                 continue;
             }
             let mut rows = vec![None; keys.len()];
             for (n, document) in answer.rows {
+                if !there[n] {
+                    continue;
+                }
                 let decoded = self.decode(session, &keys[n].0, &[document]).await?;
                 rows[n] = decoded.into_iter().next();
             }
             return Ok(rows);
         }
+        Err(StoreError::Unavailable {
+            message: "the indexes keep changing".to_owned(),
+            source: None,
+        }
+        .into())
     }
 
     async fn look_up(

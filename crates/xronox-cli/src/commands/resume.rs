@@ -14,6 +14,7 @@ pub(super) async fn run(cx: &mut Context) -> Result<Exit, Failure> {
     let ResumedInsertions {
         finished,
         taken_back,
+        never_begun,
         under_way,
         broken,
         ..
@@ -23,7 +24,7 @@ pub(super) async fn run(cx: &mut Context) -> Result<Exit, Failure> {
     } else {
         let finished = counted(*finished, "insertion");
         cx.out.line(format_args!(
-            "finished {finished}; {taken_back} taken back, {under_way} under way"
+            "finished {finished}; {taken_back} taken back, {never_begun} never begun, {under_way} under way"
         ))?;
     }
     for one in broken {

@@ -46,7 +46,7 @@ fn entities_are_put_and_printed() {
     let resumed = store.one(&["resume"]);
     assert_eq!(
         resumed,
-        json!({ "finished": 0, "takenBack": 0, "underWay": 0, "broken": [] })
+        json!({ "finished": 0, "takenBack": 0, "neverBegun": 0, "underWay": 0, "broken": [] })
     );
     let keyless = store.file("keyless.json", r#"{"customer":{}}"#);
     let keyless = [

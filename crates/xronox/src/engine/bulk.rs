@@ -88,7 +88,6 @@ impl Shared {
             },
             idempotency: None,
             skip_unchanged: true,
-            attempt: None,
             offered: None,
             scope: Scope::EVERYTHING,
         };
@@ -104,7 +103,7 @@ impl Shared {
         if self.keeps() {
             Ok(Canonical::unfinished(given)?)
         } else {
-            self.rules.accept(given)
+            self.rules.accept(given, Known::default(), false)
         }
     }
 

@@ -46,7 +46,7 @@ const OVERHEAD: usize = 512;
 /// What an object of a file takes in its row beside its key.
 const FILE: usize = 128;
 
-pub(crate) use together::commit_together;
+pub(crate) use together::{Witness, commit_together};
 
 /// Hands mutations to the collection's committing task.
 #[derive(Debug)]

@@ -49,8 +49,6 @@ pub(crate) struct Draft<'a> {
     pub(crate) change: SystemChange,
     pub(crate) idempotency: Option<IdempotencyKey>,
     pub(crate) skip_unchanged: bool,
-    /// What a whole document is first tried as, where that was told somebody.
-    pub(crate) attempt: Option<Attempt>,
     /// Files that its references may stand for, beside the record's own.
     pub(crate) offered: Option<&'a Offered>,
     /// What the record has to be in, before and after.
@@ -113,27 +111,34 @@ impl Shared {
     ) -> Result<Written, Error> {
         draft.scope.check(draft.id, &document.document)?;
         let _way = self.turns.give_way(draft.id).await;
-        let mut told = draft.attempt;
         for _ in 0..MAX_TRIES {
-            let indexes = self.indexes().await?;
-            let attempt = told.unwrap_or_else(Storage::new_attempt);
-            let ov = draft.expect.ov.map_or(0, |ov| ov + 1);
-            let prepared = self
-                .prepare(document, &indexes, draft.id, ov, attempt)
-                .await?;
-            let put_at = prepared.put_at;
-            // No key is ever used by two attempts.
-            told = told.filter(|_| put_at.is_none());
-            let append = self.append_prepared(draft, attempt, prepared);
-            let committer = self.committer();
-            let pending = committer
-                .submit(indexes.epoch, vec![append], put_at)
-                .await?;
-            if let Step::Done(written) = self.settle(pending, draft.id).await? {
+            let attempt = Storage::new_attempt();
+            if let Step::Done(written) = self.try_whole(draft, document, attempt).await? {
                 return Ok(written);
             }
         }
         Err(contended())
+    }
+
+    /// The same once, as an attempt of that name.
+    pub(crate) async fn try_whole(
+        &self,
+        draft: &Draft<'_>,
+        document: &Canonical,
+        attempt: Attempt,
+    ) -> Result<Step, Error> {
+        let indexes = self.indexes().await?;
+        let ov = draft.expect.ov.map_or(0, |ov| ov + 1);
+        let prepared = self
+            .prepare(document, &indexes, draft.id, ov, attempt)
+            .await?;
+        let put_at = prepared.put_at;
+        let append = self.append_prepared(draft, attempt, prepared);
+        let committer = self.committer();
+        let pending = committer
+            .submit(indexes.epoch, vec![append], put_at)
+            .await?;
+        self.settle(pending, draft.id).await
     }
 
     /// Writes a version whose body an earlier one has.

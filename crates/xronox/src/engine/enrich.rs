@@ -18,7 +18,7 @@ use crate::{
     engine::{
         attribution::{Attribution, attributed},
         draft::{Draft, contended},
-        files::Offered,
+        files::{Known, Offered},
         prepare::normal,
         scope::Scope,
     },
@@ -338,7 +338,6 @@ impl<'a> Enrichment<'a> {
             },
             idempotency: self.idempotency,
             skip_unchanged: op == Op::Enrich,
-            attempt: None,
             offered: Some(self.offered),
             scope: self.scope,
         }
@@ -449,7 +448,9 @@ impl Shared {
                 .clone()
                 .draft(&id, Op::Create, Expect::only(Presence::Absent));
             // What is given may be a part only, of a record that is there.
-            let created = match self.rules.accept(document.clone()) {
+            let known = Known::default().and(Some(enrichment.offered));
+            let veiled = self.veils(enrichment.scope);
+            let created = match self.rules.accept(document.clone(), known, veiled) {
                 Ok(document) => self.write_whole(&draft, &document).await,
                 Err(error) => Err(error),
             };

@@ -33,6 +33,8 @@ pub use saga::{BrokenInsertion, ResumedInsertions};
 
 /// Entities of one document.
 const MAX_ENTITIES: usize = 200;
+/// Entities whose records are fetched at once, before it is known how large they are.
+const AT_ONCE: usize = 8;
 /// Bytes of the documents of their records, which are in memory together.
 const MAX_BYTES: u64 = 64 << 20;
 
@@ -229,12 +231,15 @@ impl Collection {
     ///
     /// What is in one database with transactions is committed as one. Where it
     /// spans several databases, or there are no transactions, the insertion is
-    /// recorded first, then the entities are written and the main record last.
-    /// If one of them is refused, those before it are taken back by new versions:
-    /// created ones deleted, others restored, unless somebody has changed them
-    /// since. If it is broken off (the process dies, a database is away), it can be
-    /// [resumed](crate::Database::resume_insertions), and the error is
-    /// [`Indeterminate`](ErrorKind::Indeterminate) with the id of the main record.
+    /// recorded first, then the main record is written, and its entities after it.
+    /// If one of these is refused, what was written is taken back by new versions:
+    /// what was created is deleted, what was merged into restored, unless somebody
+    /// has changed it since. If it is broken off once the main record is there (the
+    /// process dies, a database is away), it can be
+    /// [resumed](crate::Database::resume_insertions); the error is
+    /// [`Indeterminate`](ErrorKind::Indeterminate) then, and
+    /// [`outcome`](Self::outcome) tells whether the main record, and so in the end
+    /// all of it, is there.
     ///
     /// # Errors
     ///
@@ -246,7 +251,7 @@ impl Collection {
     ///   main record's owner shares with others, unless that is
     ///   [granted](InsertWithEntities::grant_shared_tiers). A
     ///   [scope](Self::scoped) of the handle holds for the entities too.
-    /// - [`Unsupported`](ErrorKind::Unsupported) for a document of more than 8 MiB
+    /// - [`Unsupported`](ErrorKind::Unsupported) for a document of more than 3 MiB
     ///   that would have to be recorded.
     pub fn insert_with_entities(
         &self,
@@ -340,11 +345,15 @@ async fn mapped(from: &Collection, mappings: &[EntityMapping]) -> Result<Vec<Map
             _ => own,
         };
         let is_own = Arc::ptr_eq(&database.storage, &from.shared.database);
+        let collection = database.collection(collection.as_str())?;
+        // Whoever does not see a field does not find records by it.
+        let view = &collection.shared.rules.view;
+        view.path_allowed(&key, "a key", from.scope.is_sealed())?;
         all.push(Mapped {
             property,
             spec: IndexSpec::unique(vec![key.clone()]),
             key,
-            collection: database.collection(collection.as_str())?,
+            collection,
             shared: !is_own && context.as_ref().is_some_and(|c| c.tenant_id().is_none()),
             spelled: match &context {
                 None => mapping.clone(),
@@ -431,22 +440,23 @@ async fn holders(keys: &[(&Mapped, &UniqueKey)]) -> Result<Vec<Option<VersionRow
         }
     }
     let asked = databases.into_iter().map(|(storage, those)| async move {
-        let named = those.iter().map(|n| {
-            let (mapped, key) = keys[*n];
-            (mapped.collection.name().clone(), key.clone())
-        });
-        let rows = storage.catalog.holders(&named.collect::<Vec<_>>()).await?;
-        Ok::<_, Error>((those, rows))
+        let (mut found, mut bytes) = (Vec::with_capacity(those.len()), 0);
+        for those in those.chunks(AT_ONCE) {
+            let named = those.iter().map(|n| {
+                let (mapped, key) = keys[*n];
+                (mapped.collection.name().clone(), key.clone())
+            });
+            let rows = storage.catalog.holders(&named.collect::<Vec<_>>()).await?;
+            let bodies = rows.iter().flatten().filter_map(|row| row.body.as_ref());
+            bytes += bodies.map(|body| body.size).sum::<u64>();
+            bounded(bytes)?;
+            found.extend(those.iter().copied().zip(rows));
+        }
+        Ok::<_, Error>(found)
     });
     let mut all = vec![None; keys.len()];
-    let mut bytes = 0;
-    for (those, rows) in try_join_all(asked).await? {
-        let bodies = rows.iter().flatten().filter_map(|row| row.body.as_ref());
-        bytes += bodies.map(|body| body.size).sum::<u64>();
-        bounded(bytes)?;
-        for (n, row) in those.into_iter().zip(rows) {
-            all[n] = row;
-        }
+    for (n, row) in try_join_all(asked).await?.into_iter().flatten() {
+        all[n] = row;
     }
     Ok(all)
 }

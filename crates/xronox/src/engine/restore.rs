@@ -134,7 +134,6 @@ impl<'a> IntoFuture for RestoreObject<'a> {
                     change: SystemChange::default(),
                     idempotency: None,
                     skip_unchanged: true,
-                    attempt: None,
                     offered: None,
                     scope,
                 };

@@ -195,6 +195,11 @@ impl Scope {
         }
     }
 
+    /// The filter of the scope, if it is not everything.
+    pub(crate) fn filter(&self) -> Option<Value> {
+        self.limit.as_deref().map(|limit| limit.filter.to_json())
+    }
+
     /// Names the scope, if it is not everything.
     pub(crate) fn name(&self) -> Option<&str> {
         self.limit.as_deref().map(|limit| &limit.name[..])

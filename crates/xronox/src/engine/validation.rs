@@ -15,8 +15,13 @@ impl Rules {
     /// [`canonical`](Self::canonical). What a
     /// collection demands of its documents, it demands of new ones; what is
     /// there already stays, can be read, and can be restored.
-    pub(crate) fn accept(&self, given: Value) -> Result<Canonical, Error> {
-        let canonical = self.canonical(given, Known::default(), false)?;
+    pub(crate) fn accept(
+        &self,
+        given: Value,
+        known: Known,
+        veiled: bool,
+    ) -> Result<Canonical, Error> {
+        let canonical = self.canonical(given, known, veiled)?;
         self.demand(&canonical.document)?;
         Ok(canonical)
     }

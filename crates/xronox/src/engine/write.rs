@@ -322,7 +322,6 @@ impl<'a> IntoFuture for Create<'a> {
                     },
                     idempotency,
                     skip_unchanged: false,
-                    attempt: None,
                     offered: None,
                     scope,
                 };
@@ -378,7 +377,6 @@ impl<'a> IntoFuture for Change<'a> {
                     change: SystemChange::default(),
                     idempotency,
                     skip_unchanged: !self.always,
-                    attempt: None,
                     offered: None,
                     scope,
                 };
@@ -404,7 +402,7 @@ impl<'a> IntoFuture for Change<'a> {
                         shared.write_changed(&draft, &replace).await
                     }
                     New::Whole(document) => {
-                        let document = shared.rules.accept(document)?;
+                        let document = shared.rules.accept(document, Known::default(), false)?;
                         shared.write_whole(&draft, &document).await
                     }
                     New::Patched(changes) => {
@@ -466,7 +464,6 @@ impl<'a> IntoFuture for Delete<'a> {
                     change: SystemChange::default(),
                     idempotency,
                     skip_unchanged: false,
-                    attempt: None,
                     offered: None,
                     scope,
                 };

@@ -20,13 +20,18 @@ fn mappings() -> Vec<EntityMapping> {
 }
 
 async fn store() -> Xronox {
-    let database = |name: &str| json!({ "dbConnRef": "main", "dbName": name });
+    let database =
+        |name: &str| json!({ "dbConnRef": "main", "spaceConnRef": "objects", "dbName": name });
     let with = |mut database: serde_json::Value, key: &str, value: &str| {
         database[key] = json!(value);
         database
     };
     let config = Config::from_value(json!({
         "dbConnections": { "main": { "mongoUri": "memory:" } },
+        "spacesConnections": { "objects": { "endpoint": "memory:" } },
+        "collectionMaps": { "products": { "base64Props": {
+            "manual": { "contentType": "text/plain" },
+        } } },
         "databases": {
             "metadata": {
                 "genericDatabase": database("app"),
@@ -155,7 +160,8 @@ async fn nobody_reaches_another_tenant() {
     }
 }
 
-/// The steps before one that is refused are taken back, wherever they were.
+/// A main record that is refused leaves nothing; an entity that is, takes along
+/// what was written, wherever that is.
 #[tokio::test]
 async fn what_is_refused_is_taken_back_everywhere() {
     let xronox = store().await;
@@ -163,23 +169,28 @@ async fn what_is_refused_is_taken_back_everywhere() {
     let customers = collection(&xronox, Context::metadata().tenant("acme"), "customers").await;
     let products = collection(&xronox, Context::knowledge().domain("retail"), "products").await;
     orders.ensure_unique(["orderId"]).await.unwrap();
-    let order = |name: &str, product: &str| {
+    products.ensure_unique(["sku"]).await.unwrap();
+    let order = |id: u64, name: &str, product: &str| {
         json!({
-            "orderId": 1,
+            "orderId": id,
             "customer": { "customerId": "C", "name": name },
-            "product": { "productId": product },
+            "product": { "productId": product, "sku": 1 },
         })
     };
-    let insert = orders.insert_with_entities(order("Ann", "P"), &mappings());
-    let made = insert.grant_shared_tiers().await.unwrap();
-    let insert = orders.insert_with_entities(order("Bob", "Q"), &mappings());
-    let error = insert
-        .grant_shared_tiers()
-        .actor("user:1")
-        .await
-        .unwrap_err();
-    assert_eq!(*error.kind(), ErrorKind::AlreadyExists, "{error}");
+    let insert = async |order| {
+        let insert = orders.insert_with_entities(order, &mappings());
+        insert.grant_shared_tiers().actor("user:1").await
+    };
+    let made = insert(order(1, "Ann", "P")).await.unwrap();
     let id = &made.entity_results[&"customer".parse().unwrap()].id;
+    // Its number is taken: nothing else is written.
+    let error = insert(order(1, "Bob", "Q")).await.unwrap_err();
+    assert_eq!(*error.kind(), ErrorKind::AlreadyExists, "{error}");
+    assert_eq!(customers.history(id).await.unwrap().len(), 1);
+    // A product of that name is there under another key.
+    let error = insert(order(2, "Bob", "Q")).await.unwrap_err();
+    assert_eq!(*error.kind(), ErrorKind::AlreadyExists, "{error}");
+    assert!(error.to_string().contains("`product`"), "{error}");
     let customer = customers.get_latest(id).await.unwrap();
     assert_eq!(
         (customer.document()["name"].as_str(), customer.ov()),
@@ -189,11 +200,31 @@ async fn what_is_refused_is_taken_back_everywhere() {
     assert_eq!(last.actor.unwrap().to_string(), "user:1");
     assert!(last.reason.unwrap().contains("was refused"));
     assert_eq!(products.count(json!({})).await.unwrap().count, 1);
-    let gone = products
-        .query(json!({ "productId": "Q" }))
+    assert_eq!(orders.count(json!({})).await.unwrap().count, 1);
+    let all = orders
+        .query(json!({}))
         .include_deleted()
         .await
-        .unwrap();
-    assert!(gone.items[0].deleted());
-    assert_eq!(orders.count(json!({})).await.unwrap().count, 1);
+        .unwrap()
+        .items;
+    assert_eq!(all.len(), 2);
+    let home = xronox.with(Context::runtime("acme")).await.unwrap();
+    let left = home.resume_insertions().await.unwrap();
+    assert_eq!(left, xronox::ResumedInsertions::default());
+}
+
+/// Files of entities are entities' files, in whatever database they are.
+#[tokio::test]
+async fn entities_have_files_across_databases() {
+    let xronox = store().await;
+    let orders = collection(&xronox, Context::runtime("acme"), "orders").await;
+    let order = json!({
+        "product": { "productId": "P", "manual": "data:text/plain,read%20me" },
+    });
+    let insert = orders.insert_with_entities(order, &mappings());
+    let made = insert.grant_shared_tiers().await.unwrap();
+    let products = collection(&xronox, Context::knowledge().domain("retail"), "products").await;
+    let id = &made.entity_results[&"product".parse().unwrap()].id;
+    let mut manual = products.file(id, "manual").await.unwrap();
+    assert_eq!(manual.bytes(100).await.unwrap(), b"read me"[..]);
 }

@@ -5,28 +5,39 @@ use std::{
     time::Instant,
 };
 
+use xronox_model::{Attempt, CollectionName, RecordId};
 use xronox_store::{Batch, Outcome, StoreError};
 
 use super::{
-    Answer, Known, MAX_PUT_AGE, OUTCOME_LIMIT, OVERHEAD, Trouble, held_bytes, resolve, take_back,
+    Known, MAX_PUT_AGE, OUTCOME_LIMIT, OVERHEAD, Trouble, held_bytes, outcome, resolve, take_back,
 };
 use crate::collection::Shared;
+
+/// The mutation that callers ask about.
+#[derive(Debug, Clone)]
+pub(crate) struct Witness {
+    pub(crate) collection: CollectionName,
+    pub(crate) id: RecordId,
+    pub(crate) attempt: Attempt,
+}
 
 /// Commits batches of several collections, one each, as one transaction. It
 /// takes its turn at the committer of each of them, in the order of their
 /// names, so that two of these never wait for each other. Once it is under way a
 /// caller who stops waiting changes nothing.
 ///
-/// The mutations are all of one group: what broke off is there as a whole, or
-/// not at all.
+/// The mutations are all of one group, so what broke off is there as a whole or not
+/// at all: one of them, the `witness`, tells of all.
 pub(crate) async fn commit_together(
     mut parts: Vec<(Arc<Shared>, Batch)>,
     put_at: Option<Instant>,
+    witness: Witness,
 ) -> Result<Vec<Vec<Outcome>>, Trouble> {
     parts.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
-    let commit = tokio::spawn(async move { commit(parts, put_at).await });
+    let commit = tokio::spawn(async move { commit(parts, put_at, &witness).await });
     match commit.await {
         Ok(committed) => committed,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
         // Only a runtime that is shutting down ends it.
         Err(_) => Err(store(StoreError::Closed)),
     }
@@ -39,6 +50,7 @@ fn store(error: StoreError) -> Trouble {
 async fn commit(
     parts: Vec<(Arc<Shared>, Batch)>,
     put_at: Option<Instant>,
+    witness: &Witness,
 ) -> Result<Vec<Vec<Outcome>>, Trouble> {
     let Some((first, _)) = parts.first() else {
         return Ok(Vec::new());
@@ -64,15 +76,22 @@ async fn commit(
         Err(error @ StoreError::Indeterminate { .. }) => {
             tracing::warn!(%error, "asking for the outcome of a commit of several collections");
             let until = Instant::now() + OUTCOME_LIMIT;
+            let catalog = &*database.catalog;
+            let Witness {
+                collection,
+                id,
+                attempt,
+            } = witness;
+            let untold = || vec![Known::Untold(id.clone(), *attempt)];
+            match outcome(catalog, collection, id, *attempt, until).await {
+                Err(_) => return Err(Trouble::Broken(untold())),
+                Ok(None) => return Err(Trouble::Broken(vec![Known::Nothing])),
+                Ok(Some(_)) => {}
+            }
             let mut outcomes = Vec::with_capacity(batches.len());
             for (name, batch) in &batches {
-                let own: Answer = resolve(&*database.catalog, name, &batch.mutations, until).await;
-                match own {
-                    Ok(own) => outcomes.push(own),
-                    // What is known of one is true of all.
-                    Err(Trouble::Broken(all)) => return Err(Trouble::Broken(nothing_first(all))),
-                    Err(trouble) => return Err(trouble),
-                }
+                let own = resolve(catalog, name, &batch.mutations, until).await;
+                outcomes.push(own.map_err(|_| Trouble::Broken(untold()))?);
             }
             Ok(outcomes)
         }
@@ -86,11 +105,4 @@ async fn commit(
             Err(store(error))
         }
     }
-}
-
-/// Of a group that is there as a whole or not at all: if nothing is there of one
-/// of them, that settles it.
-fn nothing_first(all: Vec<Known>) -> Vec<Known> {
-    let settled = all.iter().any(|known| matches!(known, Known::Nothing));
-    if settled { vec![Known::Nothing] } else { all }
 }

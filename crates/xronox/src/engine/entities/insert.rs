@@ -23,7 +23,7 @@ use crate::{
     collection::Shared,
     engine::{
         attribution::{Attribution, attributed},
-        committer::{Known, Trouble, commit_together},
+        committer::{Known, Trouble, Witness, commit_together},
         draft::{Draft, MAX_TRIES, broken_off, contended, refused, untold},
         files,
         files::Offered,
@@ -109,9 +109,10 @@ impl<'a> IntoFuture for InsertWithEntities<'a> {
                     &mapped,
                     &self.attribution,
                     self.idempotency,
+                    false,
                 )
                 .await?;
-                insertion.run().await
+                Box::pin(insertion.run()).await
             };
             let result = Box::pin(insert).await;
             shared.tell(&self.collection.scope, WHAT, &id, result).await
@@ -152,7 +153,8 @@ struct Standing {
 }
 
 impl<'a> Insertion<'a> {
-    /// Checks all that can be checked before anything is written.
+    /// Checks all that can be checked before anything is written; of one that is
+    /// `resumed`, only what is needed to go on: its main record is there.
     pub(super) async fn new(
         collection: &'a Collection,
         id: &'a RecordId,
@@ -160,14 +162,20 @@ impl<'a> Insertion<'a> {
         mapped: &'a [Mapped],
         attribution: &'a Attribution,
         idempotency: Option<String>,
+        resumed: bool,
     ) -> Result<Self, Error> {
         let Collection { shared, scope, .. } = collection;
         let veiled = shared.veils(scope);
         let known = files::Known::default();
-        let canonical = shared.rules.canonical(document.clone(), known, veiled)?;
-        shared.may_write(scope, &canonical.document)?;
-        shared.rules.demand(&canonical.document)?;
-        scope.check(id, &canonical.document)?;
+        let canonical = if resumed {
+            Canonical::unfinished(document.clone())?
+        } else {
+            let canonical = shared.rules.canonical(document.clone(), known, veiled)?;
+            shared.may_write(scope, &canonical.document)?;
+            shared.rules.demand(&canonical.document)?;
+            scope.check(id, &canonical.document)?;
+            canonical
+        };
         let wanted = wanted(extract(&document, mapped, true)?, mapped)?;
         let idempotency = shared.idempotency(
             scope,
@@ -208,8 +216,7 @@ impl<'a> Insertion<'a> {
         if self.idempotency.is_some()
             && let Some(main) = self.collection.shared.remembered(&self.main()).await?
         {
-            let standing = self.look().await?;
-            let results: Vec<_> = standing.iter().map(Standing::as_it_is).collect();
+            let results = Box::pin(self.as_they_are()).await?;
             return Ok(self.inserted(main, &results));
         }
         let mut ways = Vec::new();
@@ -224,7 +231,7 @@ impl<'a> Insertion<'a> {
                 return Ok(self.inserted(main, &results));
             }
             if !self.is_one_commit() {
-                return super::saga::run(self).await;
+                return Box::pin(super::saga::run(self)).await;
             }
             if tries > 0 && ways.is_empty() {
                 // Others change them too, and wait from now on; what they were has
@@ -258,7 +265,6 @@ impl<'a> Insertion<'a> {
             change: SystemChange::default(),
             idempotency: self.idempotency.clone(),
             skip_unchanged: false,
-            attempt: None,
             offered: None,
             scope: &self.collection.scope,
         }
@@ -281,6 +287,24 @@ impl<'a> Insertion<'a> {
             entity_results: places.collect(),
             main,
         }
+    }
+
+    /// What is told of the entities of a request that is repeated.
+    pub(super) async fn as_they_are(&self) -> Result<Vec<Option<EntityResult>>, Error> {
+        let asked = self.wanted.iter().map(|one| (one.mapped, &one.key));
+        let rows = holders(&asked.collect::<Vec<_>>()).await?;
+        let mut results = Vec::with_capacity(rows.len());
+        for (one, row) in self.wanted.iter().zip(rows) {
+            results.push(match row {
+                None => None,
+                Some(row) => {
+                    let id = row.id.clone();
+                    let now = one.holder(row).await?;
+                    now.map(|now| entity_result(&id, now.ov, false, true))
+                }
+            });
+        }
+        Ok(results)
     }
 
     /// How each of the entities stands.
@@ -526,7 +550,6 @@ impl Wanted<'_> {
             change: SystemChange::default(),
             idempotency: None,
             skip_unchanged: op == Op::Enrich,
-            attempt: None,
             offered: Some(&self.offered),
             scope: self.mapped.scope(),
         }
@@ -563,6 +586,8 @@ struct Batches {
     order: Vec<(CollectionName, usize, Option<String>)>,
     /// When the first of their objects was put.
     put_at: Option<Instant>,
+    /// The last of them.
+    witness: Option<Witness>,
     /// Whether an index has come since the others were prepared.
     stale: bool,
 }
@@ -583,6 +608,11 @@ impl Batches {
             .prepare(becomes, &indexes, draft.id, ov, attempt)
             .await?;
         self.put_at = self.put_at.into_iter().chain(prepared.put_at).min();
+        self.witness = Some(Witness {
+            collection: shared.name.clone(),
+            id: draft.id.clone(),
+            attempt,
+        });
         let mut mutation = shared.append_prepared(draft, attempt, prepared);
         if let Mutation::Append(append) = &mut mutation {
             append.group = Some(0);
@@ -605,9 +635,9 @@ impl Batches {
     /// What was written, in the order in which they came; `None` if something
     /// was not as it was when this was prepared.
     async fn commit(self, own: &HashSet<RecordId>) -> Result<Option<Vec<Written>>, Error> {
-        if self.stale {
+        let Some(witness) = self.witness.filter(|_| !self.stale) else {
             return Ok(None);
-        }
+        };
         let names: Vec<_> = self.parts.keys().cloned().collect();
         let shareds: Vec<_> = self
             .parts
@@ -615,7 +645,7 @@ impl Batches {
             .map(|(one, _)| Arc::clone(one))
             .collect();
         let parts = self.parts.into_values().collect();
-        let outcomes = match commit_together(parts, self.put_at).await {
+        let outcomes = match commit_together(parts, self.put_at, witness).await {
             Ok(outcomes) => outcomes,
             Err(Trouble::Stale) => {
                 for shared in shareds {

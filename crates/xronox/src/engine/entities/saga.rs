@@ -2,7 +2,9 @@
 //! no transactions.
 //!
 //! What is to be done is recorded first, in `xronox_jobs` of the main record's
-//! database. Each step can be repeated: the catalog remembers what became of it.
+//! database. Then comes the main record: while it is not there nothing is, and a
+//! record of work whose main record never came is thrown away. The entities
+//! follow; each step can be repeated, as the catalog remembers what became of it.
 //! Whoever goes on with an insertion holds it for a while, so that not one goes
 //! forward while another takes back.
 
@@ -13,7 +15,7 @@ use serde_json::{Value, json};
 use xronox_model::{
     Attempt, CollectionName, Filter, Identity, RecordId, Sha256, Timestamp, json as form,
 };
-use xronox_store::{DocFind, DocUpdate, IdempotencyKey, InsertOutcome, Update, UpdateOutcome};
+use xronox_store::{DocUpdate, IdempotencyKey, InsertOutcome, Update, UpdateOutcome};
 
 use super::{
     EntityMapping, EntityResult, InsertedWithEntities,
@@ -24,26 +26,27 @@ use crate::{
     Collection, Database, Error, ErrorKind, Written,
     engine::{
         attribution::Attribution,
-        draft::brief,
+        draft::{Step, broken_off, contended},
         enrich::Enrichment,
         jobs::{JOBS, jobs},
         scope::Scope,
     },
-    storage::Storage,
+    storage::{Storage, forbidden},
 };
 
 const KIND: &str = "insertWithEntities";
-/// Documents of more bytes are not recorded.
-const MAX_RECORDED: usize = 8 << 20;
+/// Documents of more bytes are not recorded: as text in a row they may take twice
+/// as many, and a row has 8 MiB.
+const MAX_RECORDED: usize = 3 << 20;
 /// Who goes on with an insertion holds it so long after each step.
 const HELD: Duration = Duration::from_mins(1);
 /// How long the catalog remembers the steps of an insertion.
 const REMEMBERED: Duration = Duration::from_hours(24 * 90);
-/// Insertions that one call resumes at most.
-const MAX_RESUMED: usize = 1000;
+/// How often the write of the main record is prepared anew.
+const MAX_TRIES: u32 = 100;
 
 /// What became of insertions that were broken off. As JSON `{ finished,
-/// takenBack, underWay, broken }`.
+/// takenBack, neverBegun, underWay, broken }`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
@@ -52,6 +55,8 @@ pub struct ResumedInsertions {
     pub finished: u64,
     /// How many were refused, and what was written for them is taken back.
     pub taken_back: u64,
+    /// How many had not written their main record, and never will.
+    pub never_begun: u64,
     /// How many somebody is at, or was until a moment ago.
     pub under_way: u64,
     /// Those that broke off again.
@@ -88,13 +93,16 @@ struct Job {
     record: RecordId,
     /// The write of the main record.
     attempt: Attempt,
+    /// What the handle is limited to, as text, and whether hidden fields are out
+    /// of its reach.
+    scope: Option<String>,
+    sealed: bool,
     /// As it was given, as text: its property names are anybody's.
     document: String,
     mappings: Vec<EntityMapping>,
     actor: Option<Identity>,
     on_behalf_of: Option<Identity>,
     reason: Option<String>,
-    idempotency: Option<Remember>,
     state: State,
     /// Why it is taken back.
     problem: Option<String>,
@@ -116,19 +124,12 @@ struct Done {
     unchanged: bool,
 }
 
-/// An idempotency key, as it is stored.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Remember {
-    key: String,
-    fingerprint: Sha256,
-    keep_millis: i64,
-}
-
 /// Why an insertion did not come to its end.
 enum Ended {
     /// It can go on.
     Broken(Error),
+    /// Its main record is not there, and nothing else.
+    NeverBegun,
     /// What was written is taken back.
     TakenBack(Error),
 }
@@ -143,19 +144,22 @@ pub(super) async fn run(insertion: Insertion<'_>) -> Result<InsertedWithEntities
         );
         return Err(Error::new(ErrorKind::Unsupported, why));
     }
-    let shared = &insertion.collection.shared;
+    let Collection { shared, scope, .. } = insertion.collection;
+    let storage = &*shared.database;
     let Attribution {
         actor,
         on_behalf_of,
         reason,
     } = insertion.attribution.clone();
-    let now = shared.database.clock.now();
+    let now = storage.clock.now();
     let mut job = Job {
-        id: shared.database.new_id().to_string(),
+        id: storage.new_id().to_string(),
         kind: KIND.to_owned(),
         collection: shared.name.clone(),
         record: insertion.id.clone(),
         attempt: Storage::new_attempt(),
+        scope: scope.filter().map(|filter| filter.to_string()),
+        sealed: scope.is_sealed(),
         document: String::from_utf8_lossy(&document).into_owned(),
         mappings: insertion
             .mapped
@@ -165,11 +169,6 @@ pub(super) async fn run(insertion: Insertion<'_>) -> Result<InsertedWithEntities
         actor,
         on_behalf_of,
         reason,
-        idempotency: insertion.idempotency.clone().map(|key| Remember {
-            key: key.key,
-            fingerprint: key.fingerprint,
-            keep_millis: key.keep_millis,
-        }),
         state: State::Running,
         problem: None,
         done: Vec::new(),
@@ -178,19 +177,41 @@ pub(super) async fn run(insertion: Insertion<'_>) -> Result<InsertedWithEntities
         created_at: now,
         updated_at: now,
     };
-    let documents = &*shared.database.documents;
-    let stored = documents.insert(&jobs()?, vec![job.document()?]).await?;
+    // Until the main record is there, nothing is: a job that is left is thrown away.
+    let stored = storage
+        .documents
+        .insert(&jobs()?, vec![job.document()?])
+        .await?;
     if !matches!(stored[..], [InsertOutcome::Inserted]) {
         let why = "the insertion could not be recorded";
         return Err(Error::new(ErrorKind::Unavailable, why));
     }
+    let main = match job.main(&insertion).await {
+        Ok(main) => main,
+        Err(error) => {
+            if !matches!(error.kind(), ErrorKind::Indeterminate { .. }) {
+                job.throw_away(storage).await;
+            }
+            return Err(error);
+        }
+    };
+    if main.id != job.record {
+        // The same request was made before.
+        job.throw_away(storage).await;
+        let results = Box::pin(insertion.as_they_are()).await?;
+        return Ok(insertion.inserted(main, &results));
+    }
     match job.drive(&insertion).await {
-        Ok(inserted) => Ok(inserted),
+        Ok(()) => {
+            let results = job.done.iter().map(|done| Some(done.result()));
+            Ok(insertion.inserted(main, &results.collect::<Vec<_>>()))
+        }
         Err(Ended::TakenBack(error)) => Err(error),
+        Err(Ended::NeverBegun) => Err(broken_off()),
         Err(Ended::Broken(error)) => {
             let why = format!(
-                "the insertion was broken off and can be resumed; asking for the record tells \
-                 whether it is complete: {error}"
+                "the record is there, but not all of its entities: that was broken off and can \
+                 be resumed: {error}"
             );
             let kind = ErrorKind::Indeterminate {
                 id: job.record,
@@ -234,8 +255,30 @@ impl Job {
         }
     }
 
-    /// Goes on to the end.
-    async fn drive(&mut self, insertion: &Insertion<'_>) -> Result<InsertedWithEntities, Ended> {
+    /// Writes the main record. Which attempt that is stands in the job before.
+    async fn main(&mut self, insertion: &Insertion<'_>) -> Result<Written, Error> {
+        let shared = &insertion.collection.shared;
+        let draft = insertion.main();
+        for _ in 0..MAX_TRIES {
+            let tried = shared
+                .try_whole(&draft, &insertion.canonical, self.attempt)
+                .await;
+            let written = match tried {
+                Ok(Step::Done(written)) => Ok(written),
+                Ok(Step::Again(_)) => {
+                    self.attempt = Storage::new_attempt();
+                    self.save(&shared.database).await?;
+                    continue;
+                }
+                Err(error) => Err(error),
+            };
+            return shared.or_remembered(&draft, written).await;
+        }
+        Err(contended())
+    }
+
+    /// Goes on to the end, once the main record is there.
+    async fn drive(&mut self, insertion: &Insertion<'_>) -> Result<(), Ended> {
         let storage = &*insertion.collection.shared.database;
         if self.state == State::Undoing {
             let why = self.problem.clone().unwrap_or_default();
@@ -245,7 +288,7 @@ impl Job {
         for (n, one) in insertion.wanted.iter().enumerate().skip(self.done.len()) {
             match self.entity(one, n).await {
                 Ok(written) => self.done.push(Done {
-                    created: written.op == xronox_model::Op::Create,
+                    created: written.op == xronox_model::Op::Create && !written.unchanged,
                     id: written.id,
                     ov: written.ov,
                     unchanged: written.unchanged,
@@ -255,18 +298,8 @@ impl Job {
             }
             self.save(storage).await.map_err(Ended::Broken)?;
         }
-        let main = match self.main(insertion).await {
-            Ok(main) => main,
-            Err(error) if passes(&error) => return Err(Ended::Broken(error)),
-            Err(error) => return Err(self.undo(insertion, error).await),
-        };
-        // It is all there: what is left of the record is for whoever resumes it.
-        if let Err(error) = self.remove(storage).await {
-            tracing::warn!(job = self.id, %error, "the record of an insertion is left");
-        }
-        let results: Vec<Option<EntityResult>> =
-            self.done.iter().map(|done| Some(done.result())).collect();
-        Ok(insertion.inserted(main, &results))
+        self.throw_away(storage).await;
+        Ok(())
     }
 
     async fn entity(&self, one: &Wanted<'_>, n: usize) -> Result<Written, Error> {
@@ -289,35 +322,6 @@ impl Job {
         Box::pin(shared.create_or_enrich(&document, &one.key, enrichment)).await
     }
 
-    async fn main(&self, insertion: &Insertion<'_>) -> Result<Written, Error> {
-        let shared = &insertion.collection.shared;
-        let attribution = self.attribution();
-        let mut draft = insertion.main();
-        draft.attribution = &attribution;
-        draft.attempt = Some(self.attempt);
-        draft.idempotency = Some(match &self.idempotency {
-            None => self.key("main"),
-            Some(Remember {
-                key,
-                fingerprint,
-                keep_millis,
-            }) => IdempotencyKey {
-                key: key.clone(),
-                fingerprint: *fingerprint,
-                keep_millis: *keep_millis,
-            },
-        });
-        let written = shared.write_whole(&draft, &insertion.canonical).await;
-        match shared.or_remembered(&draft, written).await {
-            // Its id is nobody else's.
-            Err(error) if *error.kind() == ErrorKind::AlreadyExists => {
-                let first = shared.version(&self.record, 0).await;
-                first.map_or(Err(error), |row| Ok(Written::of(brief(&row), false)))
-            }
-            written => written,
-        }
-    }
-
     /// What a step is remembered by.
     fn key(&self, step: &str) -> IdempotencyKey {
         let key = format!("{KIND} {} {step}", self.id);
@@ -328,7 +332,7 @@ impl Job {
         }
     }
 
-    /// Takes back what was written, by new versions.
+    /// Takes back what was written, by new versions, the main record last.
     async fn undo(&mut self, insertion: &Insertion<'_>, refused: Error) -> Ended {
         let storage = &*insertion.collection.shared.database;
         self.state = State::Undoing;
@@ -336,35 +340,42 @@ impl Job {
         if let Err(error) = self.save(storage).await {
             return Ended::Broken(error);
         }
-        let mut left = 0;
-        for (one, done) in insertion.wanted.iter().zip(&self.done).rev() {
-            match self.take_back(one, done).await {
-                Ok(taken) => left += u64::from(!taken),
+        let main = Done {
+            id: self.record.clone(),
+            ov: 0,
+            created: true,
+            unchanged: false,
+        };
+        let entities = insertion.wanted.iter().zip(&self.done).rev();
+        let entities = entities.map(|(one, done)| (&one.mapped.collection, done));
+        let mut left = Vec::new();
+        for (collection, done) in entities.chain([(insertion.collection, &main)]) {
+            match self.take_back(collection, done).await {
+                Ok(true) => {}
+                Ok(false) => left.push(format!("{}/{}", collection.name(), done.id)),
                 Err(error) => return Ended::Broken(error),
             }
         }
-        if let Err(error) = self.remove(storage).await {
-            return Ended::Broken(error);
-        }
-        if left == 0 {
+        self.throw_away(storage).await;
+        if left.is_empty() {
             return Ended::TakenBack(refused);
         }
+        let left = left.join(", ");
         let what = format!(
-            "nothing was inserted, but {left} of its entities stay as they were written, since \
-             others have changed them"
+            "the insertion was refused, but what it wrote of {left} could not be taken back"
         );
         Ended::TakenBack(refused.inside(&what))
     }
 
-    /// Whether an entity is as it was before, as far as this insertion goes.
-    async fn take_back(&self, one: &Wanted<'_>, done: &Done) -> Result<bool, Error> {
+    /// Whether a record is as it was before, as far as this insertion goes.
+    async fn take_back(&self, of: &Collection, done: &Done) -> Result<bool, Error> {
         if done.unchanged {
             return Ok(true);
         }
         // Whatever the handle may do that inserted it.
         let collection = Collection {
             scope: Scope::EVERYTHING.clone(),
-            ..one.mapped.collection.clone()
+            ..of.clone()
         };
         let (kept, record) = (&self.collection, &self.record);
         let attribution = Attribution {
@@ -399,6 +410,7 @@ impl Job {
         let filter = json!({ "_id": self.id, "holder": self.holder });
         let change = json!({ "$set": {
             "state": self.state,
+            "attempt": self.attempt,
             "problem": self.problem,
             "done": self.done,
             "until": self.until,
@@ -407,10 +419,21 @@ impl Job {
         let update = DocUpdate::of(Filter::parse(&filter)?, Update::parse(&change)?);
         match storage.documents.update_one(&jobs()?, &update).await? {
             UpdateOutcome::Matched { .. } => Ok(()),
-            _ => Err(Error::new(
+            UpdateOutcome::Refused(_) => Err(Error::new(
+                ErrorKind::Unsupported,
+                "the record of the insertion has grown too large",
+            )),
+            UpdateOutcome::Unmatched | UpdateOutcome::Inserted { .. } => Err(Error::new(
                 ErrorKind::Unavailable,
                 "somebody else goes on with the insertion",
             )),
+        }
+    }
+
+    /// Removes the job. What cannot be removed now is found done when it is resumed.
+    async fn throw_away(&self, storage: &Storage) {
+        if let Err(error) = self.remove(storage).await {
+            tracing::warn!(job = self.id, %error, "the record of an insertion is left");
         }
     }
 
@@ -432,30 +455,50 @@ impl Database {
     /// Goes on with insertions that were broken off between databases, or
     /// between the steps of a backend without transactions: see
     /// [`insert_with_entities`](Collection::insert_with_entities). Those that
-    /// somebody was at within the last minute are left to him. At most 1,000 at
-    /// a time, the oldest first.
+    /// somebody was at within the last minute are left to him.
     ///
     /// Insertions are recorded in the database of the main record, so a program
     /// calls this for the databases that it inserts into, when it starts.
     ///
     /// # Errors
     ///
-    /// [`Forbidden`](ErrorKind::Forbidden) through a scoped handle,
+    /// [`Forbidden`](ErrorKind::Forbidden) through a scoped or sealed handle,
     /// [`Unavailable`](ErrorKind::Unavailable), [`Closed`](ErrorKind::Closed).
     /// What goes wrong with one of them is in the report.
     pub async fn resume_insertions(&self) -> Result<ResumedInsertions, Error> {
         self.whole()?;
+        if self.scope.is_sealed() {
+            return Err(forbidden(
+                "a sealed handle does not see all of what it would write",
+            ));
+        }
         self.storage.open()?;
-        let find = DocFind::of(Filter::parse(&json!({ "kind": KIND }))?).limit(MAX_RESUMED);
         let mut report = ResumedInsertions::default();
-        for document in self.storage.documents.find(&jobs()?, &find).await? {
-            let mut job = Job::read(document)?;
+        let (mut after, mut damaged) = (String::new(), None);
+        loop {
+            let next = json!({ "kind": KIND, "_id": { "$gt": after } });
+            let documents = &self.storage.documents;
+            let Some(document) = documents.find_one(&jobs()?, &Filter::parse(&next)?).await? else {
+                break;
+            };
+            document["_id"]
+                .as_str()
+                .unwrap_or_default()
+                .clone_into(&mut after);
+            let mut job = match Job::read(document) {
+                Ok(job) => job,
+                Err(error) => {
+                    damaged.get_or_insert(error);
+                    continue;
+                }
+            };
             if !job.take_over(&self.storage).await? {
                 report.under_way += 1;
                 continue;
             }
             match Box::pin(job.resume(self)).await {
-                Ok(_) => report.finished += 1,
+                Ok(()) => report.finished += 1,
+                Err(Ended::NeverBegun) => report.never_begun += 1,
                 Err(Ended::TakenBack(error)) => {
                     tracing::info!(collection = %job.collection, id = %job.record, %error, "an insertion was refused");
                     report.taken_back += 1;
@@ -467,7 +510,10 @@ impl Database {
                 }),
             }
         }
-        Ok(report)
+        match damaged {
+            None => Ok(report),
+            Some(error) => Err(error),
+        }
     }
 }
 
@@ -487,19 +533,41 @@ impl Job {
         Ok(matches!(updated, UpdateOutcome::Matched { .. }))
     }
 
-    async fn resume(&mut self, database: &Database) -> Result<InsertedWithEntities, Ended> {
+    async fn resume(&mut self, database: &Database) -> Result<(), Ended> {
         let (id, attribution) = (self.record.clone(), self.attribution());
-        let collection = database.collection(self.collection.as_str());
-        let collection = collection.map_err(Ended::Broken)?;
+        let collection = self.handle(database).map_err(Ended::Broken)?;
+        let outcome = collection.outcome(&id, self.attempt).await;
+        if outcome.map_err(Ended::Broken)?.is_none() {
+            self.throw_away(&database.storage).await;
+            return Err(Ended::NeverBegun);
+        }
         // A database that cannot be found now may be found another time.
         let mapped = mapped(&collection, &self.mappings).await;
         let mapped = mapped.map_err(Ended::Broken)?;
         let document = form::parse(self.document.as_bytes());
         let document = document.map_err(|invalid| Ended::Broken(invalid.into()))?;
-        let insertion =
-            Insertion::new(&collection, &id, document, &mapped, &attribution, None).await;
+        let insertion = Insertion::new(
+            &collection,
+            &id,
+            document,
+            &mapped,
+            &attribution,
+            None,
+            true,
+        )
+        .await;
         // It was all right when it was recorded.
         let insertion = insertion.map_err(Ended::Broken)?;
         self.drive(&insertion).await
+    }
+
+    /// The handle that the insertion was made through.
+    fn handle(&self, database: &Database) -> Result<Collection, Error> {
+        let collection = database.collection(self.collection.as_str())?;
+        let collection = match &self.scope {
+            None => collection,
+            Some(filter) => collection.scoped(form::parse(filter.as_bytes())?)?,
+        };
+        Ok(collection.with_hidden(!self.sealed))
     }
 }

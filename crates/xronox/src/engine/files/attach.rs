@@ -284,7 +284,6 @@ impl<'a> IntoFuture for Attach<'a> {
                     change: SystemChange::default(),
                     idempotency,
                     skip_unchanged: true,
-                    attempt: None,
                     offered: Some(&offered),
                     scope,
                 };

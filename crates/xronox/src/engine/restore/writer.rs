@@ -220,7 +220,6 @@ impl<'a> Writer<'a> {
             change: SystemChange::default(),
             idempotency: None,
             skip_unchanged: op == Op::Restore,
-            attempt: None,
             offered: None,
             scope: Scope::EVERYTHING,
         };
