@@ -127,6 +127,7 @@ impl<'a> DeleteMany<'a> {
             collection: self.collection.clone(),
             attribution: self.attribution.clone(),
             hard: self.hard,
+            deleted_too: false,
         }
     }
 }
@@ -161,6 +162,8 @@ pub(crate) struct One {
     pub(crate) collection: Collection,
     pub(crate) attribution: Attribution,
     pub(crate) hard: bool,
+    /// Whether also one that somebody has deleted meanwhile.
+    pub(crate) deleted_too: bool,
 }
 
 impl One {
@@ -188,7 +191,7 @@ impl One {
             }
             let still = json!({ "$and": [{ "_id": id.to_string() }, filter] });
             let mut found = self.collection.query(still).limit(1);
-            if self.hard {
+            if self.deleted_too {
                 found = found.include_deleted();
             }
             let found = found.await?;

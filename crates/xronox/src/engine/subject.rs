@@ -8,7 +8,7 @@ use std::{
 use futures::{StreamExt, TryStreamExt, future::BoxFuture, stream};
 use serde::Serialize;
 use serde_json::{Value, json};
-use xronox_model::{CollectionName, Direction, Filter, Location, RecordId};
+use xronox_model::{CollectionName, Direction, Filter, Invalid, Location, RecordId};
 
 use crate::{
     Collection, Database, DeleteManyReport, Error, IntoActor, IntoPath, Progress,
@@ -67,9 +67,15 @@ impl Subject {
 
     /// Those whose newest version has this value at a path, or in an array there.
     pub fn field(mut self, path: impl IntoPath, value: impl Into<Value>) -> Self {
+        let value = value.into();
         match path.into_path() {
+            // It would mean everybody of whom nothing is known there.
+            Ok(path) if value.is_null() => {
+                let nobody = Invalid::at(path.to_string(), "`null` names nobody");
+                self.broken.get_or_insert(nobody.into());
+            }
             Ok(path) => {
-                let clause = json!({ (path.to_string()): { "$eq": value.into() } });
+                let clause = json!({ (path.to_string()): { "$eq": value } });
                 self.clauses.push(clause);
             }
             Err(error) => {
@@ -100,7 +106,7 @@ impl Subject {
             return Err(error);
         }
         if self.clauses.is_empty() {
-            return Err(xronox_model::Invalid::at("subject", "names nobody").into());
+            return Err(Invalid::at("subject", "names nobody").into());
         }
         let parsed = |clause: Value| Ok((clause.clone(), filter_of(clause)?));
         self.clauses.into_iter().map(parsed).collect()
@@ -414,6 +420,7 @@ impl<'a> IntoFuture for Erase<'a> {
                     collection: collection.clone(),
                     attribution: self.attribution.clone(),
                     hard: self.hard,
+                    deleted_too: self.hard,
                 };
                 let mut done = DeleteManyReport::default();
                 for (number, (filter, _)) in filters.iter().enumerate() {

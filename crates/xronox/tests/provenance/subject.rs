@@ -130,7 +130,13 @@ async fn a_footprint_is_all_there_is() {
         assert_eq!(some.total.records, 3);
         let nobody = store.home().footprint(Subject::new()).await.unwrap_err();
         assert_eq!(*nobody.kind(), ErrorKind::Invalid);
-        for broken in [Subject::new().creator(""), Subject::new().field("a..b", 1)] {
+        // What is not known of somebody is not a property that all others lack.
+        let unknown: Option<String> = None;
+        for broken in [
+            Subject::new().creator(""),
+            Subject::new().field("a..b", 1),
+            Subject::new().creator("user:42").field("email", unknown),
+        ] {
             let error = store.home().footprint(broken).await.unwrap_err();
             assert_eq!(*error.kind(), ErrorKind::Invalid);
         }
