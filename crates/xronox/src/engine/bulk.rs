@@ -67,7 +67,8 @@ impl Shared {
                 Box::pin(self.keeping(id, item)).await?
             } else {
                 let new = document.document.clone();
-                (self.rules.canonical(new, Known::default(), false)?, None)
+                let known = Known::default();
+                (self.rules.canonical(new, known, item.veiled)?, None)
             };
             document = &finished;
             if self.hides() {
@@ -127,7 +128,7 @@ impl Shared {
             // and then it is no version that was seen here.
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Deleted) => {
                 let new = document.document.clone();
-                let new = self.rules.canonical(new, Known::default(), false)?;
+                let new = self.rules.canonical(new, Known::default(), veiled)?;
                 Ok((new, Some(Storage::new_attempt())))
             }
             Err(error) => Err(error),

@@ -291,7 +291,8 @@ impl Rules {
         let mut filed = Filed::default();
         // As data it would be a file once somebody writes who sees more; and to
         // refuse only what is one would tell that there is such a file.
-        let demanding = veiled && !self.files.properties.is_empty();
+        let may_have = !self.files.properties.is_empty() || !known.0.is_empty();
+        let demanding = veiled && may_have;
         if known.0.is_empty() && !demanding {
             return Ok(filed);
         }

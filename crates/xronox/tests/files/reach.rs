@@ -49,6 +49,11 @@ async fn hidden_files_are_hidden() {
             sealed.patch("a", json!({ "mine": contract })).await,
             sealed.enrich("a", json!({ "mine": [contract] })).await,
             sealed.update("a", json!({ "notes": contract })).await,
+            sealed
+                .create_many([json!({ "mine": contract })])
+                .await
+                .unwrap()
+                .remove(0),
         ] {
             assert_eq!(kind(stolen), ErrorKind::Invalid);
         }
