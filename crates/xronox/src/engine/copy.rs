@@ -1,6 +1,6 @@
 //! Copying collections into another store, with all their history.
 
-use std::future::IntoFuture;
+use std::{collections::HashMap, future::IntoFuture, sync::Arc};
 
 use futures::{StreamExt, TryStreamExt, future::BoxFuture, stream};
 use serde::Serialize;
@@ -194,6 +194,7 @@ impl Transfer<'_, '_> {
         if cv < end {
             let indexes = self.declare().await?;
             let mut stretch = Stretch::default();
+            let carried = Carried::default();
             while cv < end {
                 let mut rows = source.rows(name, cv, PAGE, Bodies::Inline).await?;
                 rows.retain(|row| row.cv < end);
@@ -201,14 +202,15 @@ impl Transfer<'_, '_> {
                     Some(last) => last.cv + 1,
                     None => break,
                 };
-                let (from, to, indexes) = (self.from, self.to, &indexes);
+                let (from, to, indexes, carried) = (self.from, self.to, &indexes, &carried);
                 for rows in handfuls(rows, MAX_BYTES) {
                     let mut moved = stream::iter(rows)
-                        .map(|row| carry(from, to, indexes, row))
+                        .map(|row| carry(from, to, indexes, carried, row))
                         .buffered(AHEAD);
                     while let Some(row) = moved.try_next().await? {
                         if stretch.add(row) {
                             self.commit(&mut stretch).await?;
+                            carried.forget();
                             let at = stretch.next;
                             self.progress.tell(Some(name), at, Some(end));
                         }
@@ -418,13 +420,14 @@ async fn carry(
     from: &Shared,
     to: &Shared,
     indexes: &Indexes,
+    carried: &Carried,
     mut row: VersionRow,
 ) -> Result<VersionRow, Error> {
     let Some(body) = row.body.take().filter(|_| row.op != Op::Purge) else {
         return Ok(row);
     };
-    let carried = carry_body(from, to, indexes, &row, &body).await;
-    let (body, keys) = carried.map_err(|e| e.of_version(&row.id, row.ov))?;
+    let brought = carry_body(from, to, indexes, carried, &row, &body).await;
+    let (body, keys) = brought.map_err(|e| e.of_version(&row.id, row.ov))?;
     row.body = Some(body);
     row.keys = keys;
     Ok(row)
@@ -434,11 +437,12 @@ async fn carry_body(
     from: &Shared,
     to: &Shared,
     indexes: &Indexes,
+    carried: &Carried,
     row: &VersionRow,
     body: &Body,
 ) -> Result<(Body, IndexKeys), Error> {
     let bytes = from.database.payloads.read(body).await?;
-    let files = carry_files(from, to, row, &body.files).await?;
+    let files = carry_files(from, to, carried, row, &body.files).await?;
     let canonical = Canonical {
         document: parse(&bytes)?,
         sha256: body.sha256,
@@ -454,22 +458,41 @@ async fn carry_body(
     Ok((prepared.body, prepared.keys))
 }
 
-/// Brings the files of a version over. One that the record's newest version
-/// there has already is not brought again.
+/// The files of records that were brought over and are not committed yet. Whoever
+/// has those of a record has its turn.
+#[derive(Default)]
+struct Carried(parking_lot::Mutex<HashMap<RecordId, Arc<tokio::sync::Mutex<Vec<File>>>>>);
+
+impl Carried {
+    fn of(&self, id: &RecordId) -> Arc<tokio::sync::Mutex<Vec<File>>> {
+        Arc::clone(self.0.lock().entry(id.clone()).or_default())
+    }
+
+    /// They are committed.
+    fn forget(&self) {
+        self.0.lock().clear();
+    }
+}
+
+/// Brings the files of a version over. One that the record has there already, be it
+/// with this stretch, is not brought again.
 async fn carry_files(
     from: &Shared,
     to: &Shared,
+    carried: &Carried,
     row: &VersionRow,
     files: &[File],
 ) -> Result<Vec<File>, Error> {
     if files.is_empty() {
         return Ok(Vec::new());
     }
+    let of_record = carried.of(&row.id);
+    let mut new_ones = of_record.lock().await;
     let head = to.database.catalog.head(&to.name, &row.id, Bodies::Omit);
     let there = head.await?.and_then(|head| head.body);
-    let mut known = there.map_or_else(Vec::new, |body| body.files);
+    let there = there.map_or_else(Vec::new, |body| body.files);
     let attempt = Storage::new_attempt();
-    let mut carried = Vec::with_capacity(files.len());
+    let mut brought = Vec::with_capacity(files.len());
     for file in files {
         let same = |known: &&File| {
             let text = |file: &File| file.text.as_ref().map(|text| text.sha256);
@@ -478,8 +501,8 @@ async fn carry_files(
                 && text(known) == text(file)
         };
         let path = file.path.clone();
-        if let Some(known) = known.iter().find(same) {
-            carried.push(File {
+        if let Some(known) = new_ones.iter().chain(&there).find(same) {
+            brought.push(File {
                 path,
                 ..known.clone()
             });
@@ -509,10 +532,10 @@ async fn carry_files(
             text,
             ..file.clone()
         };
-        known.push(new.clone());
-        carried.push(new);
+        new_ones.push(new.clone());
+        brought.push(new);
     }
-    Ok(carried)
+    Ok(brought)
 }
 
 async fn carry_blob(from: &Shared, to: &Shared, key: &str, blob: &Blob) -> Result<Location, Error> {

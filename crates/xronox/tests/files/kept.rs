@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use xronox::{ErrorKind, Op};
+use xronox::{ErrorKind, Op, Subject};
 
 use super::*;
 
@@ -179,6 +179,12 @@ async fn copies_have_the_files() {
             let (one, other) = (one.await.unwrap(), other.await.unwrap());
             assert_eq!(one.json(), other.json());
             assert_eq!(one.files(), other.files());
+        }
+        // Each once, however many versions have it.
+        for store in [source, target] {
+            let all = Subject::new().field("n", 9);
+            let all = store.home().footprint(all).await.unwrap().total;
+            assert_eq!((all.versions, all.files), (7, 3));
         }
         assert_eq!(content(&copies, "a", "contract").await[..], [4, 5, 6]);
         assert_eq!(content(&copies, "b", "contract").await[..], [1, 2, 3]);
