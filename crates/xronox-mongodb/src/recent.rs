@@ -62,6 +62,10 @@ impl Recent {
                 .as_ref()
                 .is_some_and(|body| body.files.len() > MOST_FILES)
             {
+                // What was its newest one before is not, either.
+                let key = (born, row.id);
+                rows.young.remove(&key);
+                rows.old.remove(&key);
                 continue;
             }
             row.keys = IndexKeys::default();

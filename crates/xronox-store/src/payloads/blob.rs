@@ -81,6 +81,7 @@ impl Payloads {
         };
         let mut parts = Parts {
             bytes,
+            given: Bytes::new(),
             rest: BytesMut::new(),
             hasher: Sha256Hasher::default(),
             size: 0,
@@ -218,6 +219,8 @@ fn missing(place: Place<'_>) -> StoreError {
 /// What a stream gives, in parts of one length.
 struct Parts<'a> {
     bytes: BoxStream<'a, Result<Bytes, StoreError>>,
+    /// What is left of the last of them.
+    given: Bytes,
     rest: BytesMut,
     hasher: Sha256Hasher,
     size: u64,
@@ -227,13 +230,20 @@ struct Parts<'a> {
 impl Parts<'_> {
     /// The next part; a shorter one is the last.
     async fn next(&mut self) -> Result<Option<Bytes>, StoreError> {
+        // No more of what a caller has in memory is copied, or hashed at a time.
         while self.rest.len() < upload::PART {
-            let Some(more) = self.bytes.try_next().await? else {
-                break;
-            };
-            self.hasher.update(&more);
-            self.size += more.len() as u64;
-            self.rest.extend_from_slice(&more);
+            if self.given.is_empty() {
+                match self.bytes.try_next().await? {
+                    None => break,
+                    Some(more) => self.given = more,
+                }
+                continue;
+            }
+            let room = upload::PART - self.rest.len();
+            let piece = self.given.split_to(room.min(self.given.len()));
+            self.hasher.update(&piece);
+            self.size += piece.len() as u64;
+            self.rest.extend_from_slice(&piece);
         }
         if self.rest.is_empty() {
             return Ok(None);
@@ -244,8 +254,7 @@ impl Parts<'_> {
             let why = format!("a file has at most {most} bytes");
             return Err(StoreError::Refused(why));
         }
-        let end = self.rest.len().min(upload::PART);
-        Ok(Some(self.rest.split_to(end).freeze()))
+        Ok(Some(self.rest.split().freeze()))
     }
 
     fn blob(self, location: Location) -> Blob {

@@ -34,12 +34,9 @@ pub(super) fn decode(text: &str) -> Result<Decoded, String> {
     let (kind, data) = uri
         .split_once(',')
         .ok_or("a `data:` URI has a comma in front of its data")?;
-    let suffix = kind
-        .len()
-        .checked_sub(7)
-        .and_then(|at| kind.split_at_checked(at));
-    let (kind, is_base64) = match suffix {
-        Some((kind, suffix)) if suffix.eq_ignore_ascii_case(";base64") => (kind, true),
+    // As browsers read it: with spaces around the last word.
+    let (kind, is_base64) = match kind.rsplit_once(';') {
+        Some((kind, last)) if last.trim().eq_ignore_ascii_case("base64") => (kind, true),
         _ => (kind, false),
     };
     let data: Vec<u8> = percent_decode_str(data).collect();
@@ -117,6 +114,7 @@ mod tests {
         for (uri, kind, content) in [
             ("data:image/png;base64,AQ==", "image/png", &b"\x01"[..]),
             ("DATA:a/b;x=y;BASE64,AQ%3D%3D", "a/b;x=y", b"\x01"),
+            ("data:image/png; base64 ,AQ==", "image/png", b"\x01"),
             ("data:text/html,%3Cp%3E,", "text/html", b"<p>,"),
             ("data:,a%20b", "text/plain;charset=US-ASCII", b"a b"),
             ("data:;charset=utf-8,x", "text/plain;charset=utf-8", b"x"),
