@@ -128,9 +128,9 @@ impl<'a> Import<'a> {
     ///
     /// # Errors
     ///
-    /// [`AlreadyExists`](ErrorKind::AlreadyExists) if two live records share
-    /// a key already, [`Invalid`](ErrorKind::Invalid) if the key is `_id` and
-    /// the ids come from another field, [`Unavailable`](ErrorKind::Unavailable).
+    /// [`AlreadyExists`](crate::ErrorKind::AlreadyExists) if two live records share
+    /// a key already, [`Invalid`](crate::ErrorKind::Invalid) if the key is `_id` and
+    /// the ids come from another field, [`Unavailable`](crate::ErrorKind::Unavailable).
     pub async fn start(mut self) -> Result<Importer<'a>, Error> {
         let shared = self.collection.whole("import")?;
         if let Some(error) = self.broken.take() {
@@ -233,7 +233,7 @@ impl Importer<'_> {
     ///
     /// # Errors
     ///
-    /// [`Invalid`](ErrorKind::Invalid) naming the field and the position of
+    /// [`Invalid`](crate::ErrorKind::Invalid) naming the field and the position of
     /// the record (from 1), or whatever refused an earlier one. What was added
     /// before is or will be committed.
     pub async fn add(&mut self, document: impl IntoDocument) -> Result<(), Error> {
