@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rand::{Rng, RngCore, rngs::StdRng, seq::IndexedRandom};
+use rand::{Rng, RngCore, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use serde_json::{Map, Value, json};
 use xronox_model::{
     Attempt, CollectionName, Imported, IndexKeys, Lineage, Op, RecordId, Sha256, SystemChange,
@@ -216,11 +216,13 @@ impl Planner {
             new.location = object(&format!("put/{}", self.keys));
             new.inline = None;
         }
-        if rng.random_ratio(1, 4) {
-            new.files = vec![file("a", &self.file_key(rng), None)];
-            if rng.random_ratio(1, 2) {
-                let text = self.file_key(rng);
-                let next = file("list.0", &self.file_key(rng), Some(&text));
+        // Of their own, so that histories stay as they were without files.
+        let dice = &mut StdRng::seed_from_u64(self.documents.len() as u64);
+        if dice.random_ratio(1, 4) {
+            new.files = vec![file("a", &self.file_key(dice), None)];
+            if dice.random_ratio(1, 2) {
+                let text = self.file_key(dice);
+                let next = file("list.0", &self.file_key(dice), Some(&text));
                 new.files.push(next);
             }
         }
