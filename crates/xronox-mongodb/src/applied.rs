@@ -195,21 +195,21 @@ impl Core {
         let Some((newest, at)) = last else {
             return Ok(true);
         };
-        let mut commands = command::update(&names.ver, &rows);
+        let mut commands = command::there(command::update(&names.ver, &rows), shape);
         commands.extend(command::update(&names.keys, &confirmed));
         commands.extend(command::delete(&names.keys, &freed));
         commands.extend(command::update(REQUESTS, &answered));
         // Whoever finds this begun and not ended must not lack what rows told.
-        commands.extend(command::update(&names.ver, &gone));
+        let gone = command::there(command::update(&names.ver, &gone), shape);
+        commands.extend(gone);
         for command in commands {
-            self.write_one(session, command)
-                .await
-                .map_err(|trouble| match trouble {
-                    Trouble::Failed(failure) => failure,
-                    Trouble::Duplicate => {
-                        StoreError::unavailable("another process applies the same rows").into()
-                    }
-                })?;
+            match self.write_one(session, command).await {
+                Err(Trouble::Gone) => {
+                    self.mend(session, &place.name, shape).await?;
+                    return Ok(false);
+                }
+                done => done?,
+            }
         }
         let (update, filters) = counter::settle(newest + 1, at.max(place.counter.at), &news);
         let moved = self

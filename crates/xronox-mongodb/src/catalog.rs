@@ -445,12 +445,13 @@ impl Catalog for MongoCatalog {
                 .at_most(1);
             // Whatever is still under way is over before we look.
             if core.log_first().await? {
-                if core.roll_forward(&mut session, collection).await?.is_none() {
+                let Some(counter) = core.roll_forward(&mut session, collection).await? else {
                     return Ok(Vec::new());
-                }
+                };
                 let rows = core.rows(&mut session, collection, &query).await?;
                 let (names, fenced) = (Names::of(collection), Fenced::Attempt(attempt));
-                if !rows.is_empty() || core.fence(&mut session, &names, fenced).await? {
+                let fence = core.fence(&mut session, &names, &counter.shape, fenced);
+                if !rows.is_empty() || fence.await? {
                     return Ok(rows);
                 }
                 // It came in between.

@@ -1,9 +1,12 @@
 //! Write commands, many statements each, and what their replies say.
 
-use mongodb::bson::{Document, RawArrayBuf, RawDocumentBuf, raw::cstr};
+use mongodb::bson::{Binary, Document, RawArrayBuf, RawDocumentBuf, raw::cstr};
 use xronox_store::StoreError;
 
-use crate::error::{self, DUPLICATE_KEY, Failure};
+use crate::{
+    error::{self, COLLECTION_GONE, DUPLICATE_KEY, Failure},
+    shape::Shape,
+};
 
 /// One command holds at most this many bytes of documents: it is a document
 /// itself, and the server takes 16 MiB of one. What is larger is alone.
@@ -66,6 +69,21 @@ pub(crate) fn delete(collection: &str, deletes: &[RawDocumentBuf]) -> Vec<RawDoc
     of_statements(cstr!("delete"), collection, cstr!("deletes"), deletes)
 }
 
+/// The same commands, which do nothing once the version rows that this shape
+/// was read with are gone. An insertion would otherwise make the collection
+/// anew, without its indexes, and whatever comes late would meet the rows of
+/// another one that has its name since.
+///
+/// The server knows the field since 6.0.
+pub(crate) fn there(mut commands: Vec<RawDocumentBuf>, shape: &Shape) -> Vec<RawDocumentBuf> {
+    if let Some(uuid) = shape.uuid {
+        for command in &mut commands {
+            command.append(cstr!("collectionUUID"), Binary::from(uuid));
+        }
+    }
+    commands
+}
+
 /// The same command, acknowledged once a majority has it in its journals.
 pub(crate) fn durably(mut command: RawDocumentBuf) -> RawDocumentBuf {
     let mut concern = RawDocumentBuf::new();
@@ -86,15 +104,27 @@ pub(crate) fn raw(document: &Document) -> Result<RawDocumentBuf, StoreError> {
 pub(crate) enum Trouble {
     /// The id or a unique key is there already.
     Duplicate,
+    /// The collection is [not there](there) any more.
+    Gone,
     Failed(Failure),
 }
 
 impl From<Failure> for Trouble {
     fn from(failure: Failure) -> Self {
-        if failure.code() == Some(DUPLICATE_KEY) {
-            Self::Duplicate
-        } else {
-            Self::Failed(failure)
+        match failure.code() {
+            Some(DUPLICATE_KEY) => Self::Duplicate,
+            Some(COLLECTION_GONE) => Self::Gone,
+            _ => Self::Failed(failure),
+        }
+    }
+}
+
+impl From<Trouble> for Failure {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Failed(failure) => failure,
+            Trouble::Duplicate => StoreError::unavailable("another process was faster").into(),
+            Trouble::Gone => StoreError::unavailable("the collection is removed").into(),
         }
     }
 }
@@ -118,10 +148,11 @@ pub(crate) fn check(reply: &Document) -> Result<(), Trouble> {
         && let Some(first) = errors.iter().find_map(|error| error.as_document())
     {
         let code = first.get_i32("code").unwrap_or_default();
-        if code == DUPLICATE_KEY {
-            return Err(Trouble::Duplicate);
-        }
-        return Err(error::of_code(code, "a write", "the server").into());
+        return Err(match code {
+            DUPLICATE_KEY => Trouble::Duplicate,
+            COLLECTION_GONE => Trouble::Gone,
+            _ => error::of_code(code, "a write", "the server").into(),
+        });
     }
     if let Ok(concern) = reply.get_document("writeConcernError") {
         let code = concern.get_i32("code").unwrap_or_default();

@@ -70,6 +70,8 @@ impl From<Failure> for Setback {
         } else {
             match Trouble::from(failure) {
                 Trouble::Duplicate => Self::Duplicate,
+                // Whoever looks again finds it gone.
+                Trouble::Gone => Self::Lost,
                 Trouble::Failed(failure) => Self::Failed(failure),
             }
         }
@@ -92,6 +94,7 @@ impl From<Trouble> for Setback {
     fn from(trouble: Trouble) -> Self {
         match trouble {
             Trouble::Duplicate => Self::Duplicate,
+            Trouble::Gone => Self::Lost,
             Trouble::Failed(failure) => failure.into(),
         }
     }

@@ -6,9 +6,10 @@ use std::{
     time::Duration,
 };
 
+use futures::TryStreamExt;
 use mongodb::{
     ClientSession,
-    bson::{Document, RawDocumentBuf, doc, oid::ObjectId},
+    bson::{Document, RawDocumentBuf, Uuid, doc, oid::ObjectId},
     options::{ReturnDocument, UpdateModifications},
 };
 use parking_lot::Mutex;
@@ -19,12 +20,12 @@ use crate::{
     CommitMode, Deployment, MongoDatabase,
     command::{self, Trouble},
     counter,
-    error::{DUPLICATE_KEY, Failure, NAMESPACE_EXISTS, NAMESPACE_NOT_FOUND},
+    error::{COLLECTION_GONE, DUPLICATE_KEY, Failure, NAMESPACE_EXISTS, NAMESPACE_NOT_FOUND},
     ledger::News,
     names::Names,
     recent::Recent,
     row::FENCED,
-    shape::{COUNTER, Counter, Shape, Shapes},
+    shape::{COUNTER, Counter, Shape, Shapes, damaged},
 };
 
 /// Answered requests, of all collections.
@@ -171,7 +172,9 @@ impl Core {
                 return Ok(());
             }
             if self.shapes.get(name).is_none() {
-                self.make(&mut session, &names).await?;
+                if !self.make(&mut session, &names).await? {
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                }
             } else {
                 // Somebody is removing it.
                 self.shapes.forget(name);
@@ -185,7 +188,9 @@ impl Core {
     /// not take a row. So its counter is marked at first, and the mark goes once
     /// the database is seen to be open: either the seal was set behind that, and
     /// meets the counter, or the maker meets the seal.
-    async fn make(&self, session: &mut ClientSession, names: &Names) -> Result<(), Failure> {
+    ///
+    /// Gives whether it is made; others may remove it meanwhile.
+    async fn make(&self, session: &mut ClientSession, names: &Names) -> Result<bool, Failure> {
         // Not to leave anything behind where a database was removed.
         self.refuse_sealed(session).await?;
         let ver = &names.ver;
@@ -194,13 +199,21 @@ impl Core {
             "clusteredIndex": { "key": { "_id": 1 }, "unique": true },
         })
         .await?;
-        self.run(doc! { "createIndexes": ver, "indexes": [
-            { "key": { "i": 1, "n": 1 }, "name": "version", "unique": true },
-            { "key": { "i": 1 }, "name": "head", "partialFilterExpression": { "o": true } },
-            { "key": { "i": 1, "to": 1, "_id": 1 }, "name": "past",
-              "partialFilterExpression": { "to": { "$exists": true } } },
-        ] })
-        .await?;
+        let Some(uuid) = self.uuid(ver).await? else {
+            return Ok(false);
+        };
+        let indexes = self.run(
+            doc! { "createIndexes": ver, "collectionUUID": uuid, "indexes": [
+                { "key": { "i": 1, "n": 1 }, "name": "version", "unique": true },
+                { "key": { "i": 1 }, "name": "head", "partialFilterExpression": { "o": true } },
+                { "key": { "i": 1, "to": 1, "_id": 1 }, "name": "past",
+                  "partialFilterExpression": { "to": { "$exists": true } } },
+            ] },
+        );
+        match indexes.await {
+            Err(failure) if failure.code() == Some(COLLECTION_GONE) => return Ok(false),
+            made => made?,
+        }
         self.create(doc! {
             "create": &names.head,
             "viewOn": ver,
@@ -208,10 +221,16 @@ impl Core {
         })
         .await?;
         let counters = self.db.db().collection::<Document>(&names.counter);
+        // A maker that did not come to the end may have meant an earlier one.
+        let stale = doc! {
+            "_id": COUNTER, "uuid": { "$ne": uuid }, "making": true,
+            "dropping": { "$exists": false },
+        };
+        counters.delete_one(stale).session(&mut *session).await?;
         let made = counters
             .update_one(
                 doc! { "_id": COUNTER },
-                doc! { "$setOnInsert": counter::fresh() },
+                doc! { "$setOnInsert": counter::fresh(uuid) },
             )
             .upsert(true)
             .session(&mut *session)
@@ -221,11 +240,62 @@ impl Core {
             _ => {}
         }
         self.refuse_sealed(session).await?;
-        counters
-            .update_one(doc! { "_id": COUNTER }, doc! { "$unset": { "making": "" } })
-            .session(session)
-            .await?;
+        // Whoever removed the version rows before the counter was there may not
+        // have met it.
+        if self.uuid(ver).await? == Some(uuid) {
+            let made = doc! { "_id": COUNTER, "uuid": uuid };
+            counters
+                .update_one(made, doc! { "$unset": { "making": "" } })
+                .session(session)
+                .await?;
+            return Ok(true);
+        }
+        // One that is marked is the lock of whoever removes the collection.
+        let stale = doc! {
+            "_id": COUNTER, "uuid": uuid, "making": true, "dropping": { "$exists": false },
+        };
+        counters.delete_one(stale).session(session).await?;
+        Ok(false)
+    }
+
+    /// Has the counter tell which collection the version rows are, where tools
+    /// have moved the data and the server calls them otherwise since.
+    pub(crate) async fn mend(
+        &self,
+        session: &mut ClientSession,
+        name: &CollectionName,
+        shape: &Shape,
+    ) -> Result<(), Failure> {
+        let now = self.uuid(&Names::of(name).ver).await?;
+        if now == shape.uuid {
+            return Ok(());
+        }
+        let there = doc! {
+            "_id": COUNTER, "born": shape.born, "uuid": shape.uuid,
+            "making": { "$exists": false }, "dropping": { "$exists": false },
+        };
+        if let Some(uuid) = now {
+            let mended = doc! { "$set": { "uuid": uuid } };
+            self.change_counter(session, name, there, mended).await?;
+        } else {
+            let counter = self.counter(session, name).await?;
+            if counter.is_some_and(|counter| counter.shape.born == shape.born) {
+                let lost = format!("{name}: its version rows are gone");
+                return Err(StoreError::Corrupt(lost).into());
+            }
+        }
+        self.shapes.forget(name);
         Ok(())
+    }
+
+    /// What the server calls a collection, which another one of its name is not
+    /// called.
+    async fn uuid(&self, collection: &str) -> Result<Option<Uuid>, Failure> {
+        let named = self.db.db().list_collections();
+        let mut found = named.filter(doc! { "name": collection }).await?;
+        let found = found.try_next().await?.and_then(|found| found.info.uuid);
+        let uuid = found.map(|uuid| uuid.to_uuid());
+        Ok(uuid.transpose().map_err(|_| damaged("uuid"))?)
     }
 
     /// Makes sure of the unique index of what can be fenced off, before the
@@ -238,11 +308,11 @@ impl Core {
         if self.ensured.lock().contains(&what) {
             return Ok(());
         }
-        self.run(doc! { "createIndexes": &names.ver, "indexes": [
-            { "key": { FENCED: 1 }, "name": "fences", "unique": true,
-              "partialFilterExpression": { FENCED: { "$exists": true } } },
-        ] })
-        .await?;
+        let index = doc! {
+            "key": { FENCED: 1 }, "name": "fences", "unique": true,
+            "partialFilterExpression": { FENCED: { "$exists": true } },
+        };
+        self.run(create_indexes(names, shape, vec![index])).await?;
         self.first_time(&what);
         Ok(())
     }
@@ -363,7 +433,9 @@ impl Core {
         let names = Names::of(name);
         let work = async {
             for collection in [&names.head, &names.ver, &names.keys] {
-                self.drop_one(collection).await?;
+                // Not another one, however late it comes.
+                let uuid = self.uuid(collection).await?;
+                self.drop_one(collection, uuid).await?;
             }
             // All names that begin with `name:`, and `;` comes after `:`.
             let range = doc! { "_id": { "$gte": format!("{name}:"), "$lt": format!("{name};") } };
@@ -372,7 +444,8 @@ impl Core {
                 .collection::<Document>(REQUESTS)
                 .delete_many(range)
                 .await?;
-            self.drop_one(&names.counter).await
+            let uuid = self.uuid(&names.counter).await?;
+            self.drop_one(&names.counter, uuid).await
         };
         match tokio::time::timeout(DROP_LIMIT, work).await {
             Ok(done) => done,
@@ -383,9 +456,17 @@ impl Core {
         }
     }
 
-    async fn drop_one(&self, collection: &str) -> Result<(), Failure> {
-        match self.run(doc! { "drop": collection }).await {
-            Err(failure) if failure.code() == Some(NAMESPACE_NOT_FOUND) => Ok(()),
+    async fn drop_one(&self, collection: &str, uuid: Option<Uuid>) -> Result<(), Failure> {
+        let mut command = doc! { "drop": collection };
+        if let Some(uuid) = uuid {
+            command.insert("collectionUUID", uuid);
+        }
+        match self.run(command).await {
+            Err(failure)
+                if matches!(failure.code(), Some(NAMESPACE_NOT_FOUND | COLLECTION_GONE)) =>
+            {
+                Ok(())
+            }
             done => done,
         }
     }
@@ -444,13 +525,7 @@ impl Core {
         commands: Vec<RawDocumentBuf>,
     ) -> Result<(), Failure> {
         for command in commands {
-            match self.write_one(session, command).await {
-                Ok(()) => {}
-                Err(Trouble::Failed(failure)) => return Err(failure),
-                Err(Trouble::Duplicate) => {
-                    return Err(StoreError::unavailable("another process was faster").into());
-                }
-            }
+            self.write_one(session, command).await?;
         }
         Ok(())
     }
@@ -486,4 +561,13 @@ impl Core {
         let counter = self.roll_forward(session, name).await?;
         Ok(Some(counter.map_or(0, |counter| counter.next)))
     }
+}
+
+/// The command that makes indexes of the version rows, if they are there.
+pub(crate) fn create_indexes(names: &Names, shape: &Shape, indexes: Vec<Document>) -> Document {
+    let mut command = doc! { "createIndexes": &names.ver, "indexes": indexes };
+    if let Some(uuid) = shape.uuid {
+        command.insert("collectionUUID", uuid);
+    }
+    command
 }

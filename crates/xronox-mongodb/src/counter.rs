@@ -1,6 +1,6 @@
 //! Writing the counter document.
 
-use mongodb::bson::{Bson, Document, bson, doc, oid::ObjectId};
+use mongodb::bson::{Bson, Document, Uuid, bson, doc, oid::ObjectId};
 use xronox_model::Timestamp;
 
 use crate::{
@@ -88,9 +88,10 @@ pub(crate) fn claim_turn(me: ObjectId, millis: i64) -> (Document, Vec<Document>)
 }
 
 /// The document of a new collection.
-pub(crate) fn fresh() -> Document {
+pub(crate) fn fresh(uuid: Uuid) -> Document {
     doc! {
         "born": ObjectId::new(),
+        "uuid": uuid,
         "next": 0_i64,
         "at": date(Timestamp::from_millis(i64::MIN)),
         "clock": date(Timestamp::from_millis(0)),

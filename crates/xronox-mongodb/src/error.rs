@@ -74,6 +74,9 @@ pub(crate) const NAMESPACE_NOT_FOUND: i32 = 26;
 pub(crate) const INDEX_NOT_FOUND: i32 = 27;
 /// A collection that is there already.
 pub(crate) const NAMESPACE_EXISTS: i32 = 48;
+/// `CollectionUUIDMismatch`: the collection that was meant is gone, though
+/// another one may have its name.
+pub(crate) const COLLECTION_GONE: i32 = 361;
 
 impl Failure {
     /// The server's code, if a server answered.

@@ -35,7 +35,7 @@ use crate::{
     error::Failure,
     names::Names,
     row::{FENCED, binary, damaged},
-    shape::Counter,
+    shape::{Counter, Shape},
 };
 
 /// What a row goes by: where the one before it left the log, and the epoch of
@@ -96,18 +96,31 @@ impl Core {
         &self,
         session: &mut ClientSession,
         names: &Names,
+        shape: &Shape,
         fenced: Fenced,
     ) -> Result<bool, Failure> {
+        match self
+            .ensure_fences(names, shape)
+            .await
+            .map_err(Trouble::from)
+        {
+            Ok(()) => {}
+            Err(Trouble::Gone) => return Ok(true),
+            Err(Trouble::Failed(failure)) => return Err(failure),
+            Err(Trouble::Duplicate) => return Err(damaged(FENCED).into()),
+        }
         let place: [u8; 8] = rand::rng().random();
         let fence = raw(&doc! {
             "_id": i64::from_be_bytes(place) | i64::MIN,
             "i": binary(&place),
             FENCED: [fenced.to_string()],
         })?;
-        for command in command::insert(&names.ver, &[fence]) {
+        for command in command::there(command::insert(&names.ver, &[fence]), shape) {
             match self.write_one(session, command).await {
                 Ok(()) => {}
                 Err(Trouble::Failed(failure)) => return Err(failure),
+                // With all that was sent to it.
+                Err(Trouble::Gone) => return Ok(true),
                 // A row is there, unless somebody else was as fast as we.
                 Err(Trouble::Duplicate) => {
                     let taken = self.taken(session, names, fenced).await?;

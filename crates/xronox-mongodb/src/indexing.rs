@@ -16,8 +16,8 @@ use xronox_store::{Indexes, StoreError, ruling};
 
 use crate::{
     command::{self, raw},
-    core::Core,
-    error::{Failure, INDEX_NOT_FOUND, NAMESPACE_NOT_FOUND},
+    core::{Core, create_indexes},
+    error::{COLLECTION_GONE, Failure, INDEX_NOT_FOUND, NAMESPACE_NOT_FOUND},
     fence::{Fenced, Start},
     names::Names,
     row::{PURGE, key_value, sort_value},
@@ -75,7 +75,7 @@ pub(crate) async fn add(
         }
         if !spec.unique {
             // While it is declared only, nobody has to wait for it.
-            let built = build(core, &names, &index.tag);
+            let built = build(core, &names, &shape, &index.tag);
             if tokio::time::timeout(MOMENT, built).await.is_err() {
                 tracing::debug!(collection = %name, index = %spec.name(), "an index is being built");
             }
@@ -104,9 +104,8 @@ async fn change(
 ) -> Result<bool, Failure> {
     let mut same = same_epoch(read);
     if core.log_first().await? {
-        core.ensure_fences(&Names::of(name), &read.shape).await?;
-        let start = Fenced::Start(Start::of(read));
-        if !core.fence(session, &Names::of(name), start).await? {
+        let (names, start) = (Names::of(name), Fenced::Start(Start::of(read)));
+        if !core.fence(session, &names, &read.shape, start).await? {
             // Somebody is inserting.
             core.roll_forward(session, name).await?;
             return Ok(false);
@@ -173,15 +172,17 @@ pub(crate) async fn help(
 fn build(
     core: &Arc<Core>,
     names: &Names,
+    shape: &Shape,
     tag: &str,
 ) -> impl Future<Output = Result<(), Failure>> + use<> {
     let path = format!("k.{tag}");
-    let command = doc! { "createIndexes": &names.ver, "indexes": [
-        { "key": { &path: 1, "i": 1 }, "name": format!("open {path}"),
-          "partialFilterExpression": { "o": true, &path: { "$exists": true } } },
-        { "key": { &path: 1, "i": 1, "_id": 1 }, "name": format!("past {path}"),
-          "partialFilterExpression": { "to": { "$exists": true }, &path: { "$exists": true } } },
-    ] };
+    let indexes = vec![
+        doc! { "key": { &path: 1, "i": 1 }, "name": format!("open {path}"),
+        "partialFilterExpression": { "o": true, &path: { "$exists": true } } },
+        doc! { "key": { &path: 1, "i": 1, "_id": 1 }, "name": format!("past {path}"),
+        "partialFilterExpression": { "to": { "$exists": true }, &path: { "$exists": true } } },
+    ];
+    let command = create_indexes(names, shape, indexes);
     let core = Arc::clone(core);
     let task = tokio::spawn(async move { core.run(command).await });
     async move {
@@ -235,7 +236,7 @@ impl Core {
         if !self.first_time(&what) {
             return None;
         }
-        let command = doc! { "createIndexes": &names.ver, "indexes": indexes };
+        let command = create_indexes(names, shape, indexes.to_vec());
         let core = Arc::clone(self);
         Some(tokio::spawn(async move {
             if let Err(failure) = core.run(command).await {
@@ -281,13 +282,20 @@ pub(crate) async fn ready(
     let counter = core.counter(&mut session, name).await?;
     let found = counter.as_ref().and_then(|counter| {
         let mut indexes = counter.shape.indexes.iter();
-        indexes.find(|stored| stored.spec.name() == index)
+        let found = indexes.find(|stored| stored.spec.name() == index)?;
+        Some((found, &counter.shape))
     });
-    let found = found.ok_or_else(|| ruling::no_index(index))?;
+    let (found, shape) = found.ok_or_else(|| ruling::no_index(index))?;
     if !found.ready {
         if !found.spec.unique {
             // There is no order along a path before it is built.
-            build(core, &names, &found.tag).await?;
+            let built = build(core, &names, shape, &found.tag).await;
+            if let Err(failure) = &built
+                && failure.code() == Some(COLLECTION_GONE)
+            {
+                core.mend(&mut session, name, shape).await?;
+            }
+            built?;
         }
         let there = doc! { "_id": COUNTER, "indexes.tag": &found.tag };
         let ready = doc! { "$set": { "indexes.$.ready": true } };
@@ -357,10 +365,9 @@ pub(crate) async fn fill(
     let names = Names::of(name);
     let mut session = core.db.session().await?;
     let counter = core.counter(&mut session, name).await?;
-    let index = counter
-        .as_ref()
-        .and_then(|counter| counter.shape.of_field(field))
-        .ok_or_else(|| ruling::no_index(&field.to_string()))?;
+    let none = || ruling::no_index(&field.to_string());
+    let counter = counter.ok_or_else(none)?;
+    let index = counter.shape.of_field(field).ok_or_else(none)?;
     if !index.multi && rows.iter().any(|(_, keys)| keys.is_multi()) {
         // Before the first such row is there.
         let there = doc! { "_id": COUNTER, "indexes.tag": &index.tag };
@@ -373,7 +380,8 @@ pub(crate) async fn fill(
         .iter()
         .map(|(cv, keys)| statement(*cv, keys, &index.tag))
         .collect::<Result<Vec<_>, _>>()?;
-    core.write(&mut session, command::update(&names.ver, &updates))
+    let updates = command::update(&names.ver, &updates);
+    core.write(&mut session, command::there(updates, &counter.shape))
         .await
 }
 

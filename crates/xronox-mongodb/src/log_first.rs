@@ -31,7 +31,7 @@ use crate::{
     command::{self, Trouble, raw},
     commit::{Setback, Work, busy, pause, unknown},
     core::{Core, REQUESTS},
-    error::{DUPLICATE_KEY, Failure},
+    error::{COLLECTION_GONE, DUPLICATE_KEY, Failure},
     fence::{By, Fenced, Start},
     indexing,
     ledger::{Facts, Ledger, Needs, Verdict},
@@ -173,6 +173,11 @@ impl Writer<'_> {
             self.core.roll_forward(session, name).await?;
             return Err(Setback::Lost);
         }
+        if counter.shape.uuid.is_none() {
+            // An earlier version has made it.
+            self.core.mend(session, name, &counter.shape).await?;
+            return Err(Setback::Lost);
+        }
         self.core.learn(name, &counter.shape);
         let at = counter.at.max(self.at.unwrap_or(counter.clock));
         self.at = Some(at);
@@ -272,15 +277,15 @@ impl Writer<'_> {
             let edits = edits
                 .map(|(row, change)| update_of(row, *change, &place.counter.shape))
                 .collect::<Result<Vec<_>, _>>()?;
-            self.send(&mut session, command::update(&place.names.ver, &edits))
-                .await?;
+            let edits = command::there(command::update(&place.names.ver, &edits), shape);
+            self.send(&mut session, edits).await?;
             let answered = requests::updates(name, &changes.remembered)?;
             self.send(&mut session, command::update(REQUESTS, &answered))
                 .await?;
             self.done.extend(outcomes);
             return Ok(());
         }
-        self.core.ensure_fences(&place.names, shape).await?;
+        self.fences(&mut session, &place).await?;
         self.core
             .announce(&mut session, name, shape, &changes.news)
             .await?;
@@ -324,6 +329,18 @@ impl Writer<'_> {
             .await
     }
 
+    /// Makes sure that what can be fenced off is unique.
+    async fn fences(&self, session: &mut ClientSession, place: &Place) -> Result<(), Setback> {
+        let shape = &place.counter.shape;
+        match self.core.ensure_fences(&place.names, shape).await {
+            Err(failure) if failure.code() == Some(COLLECTION_GONE) => {
+                self.core.mend(session, &place.name, shape).await?;
+                Err(Setback::Lost)
+            }
+            made => Ok(made?),
+        }
+    }
+
     pub(crate) async fn send(
         &self,
         session: &mut ClientSession,
@@ -358,6 +375,7 @@ impl Writer<'_> {
                 });
             }
             let commands = command::insert(&place.names.ver, &documents[there..]);
+            let commands = command::there(commands, &place.counter.shape);
             let Some(mut command) = commands.into_iter().next() else {
                 break;
             };
@@ -369,10 +387,17 @@ impl Writer<'_> {
                 Ok(Ok((count, None))) => there += count,
                 Ok(Ok((count, Some(code)))) => {
                     there += count;
-                    if code != DUPLICATE_KEY {
-                        if there == 0 {
-                            self.unsure = !self.done.is_empty();
+                    if code == COLLECTION_GONE {
+                        self.unsure = open || there > 0;
+                        if self.unsure {
+                            return Err(unknown(self.names).into());
                         }
+                        let shape = &place.counter.shape;
+                        self.core.mend(session, &place.name, shape).await?;
+                        return Err(Setback::Lost);
+                    }
+                    if code != DUPLICATE_KEY {
+                        self.unsure = open || there > 0;
                         let error = crate::error::of_code(code, "an insertion", "the server");
                         return Err(error.into());
                     }
@@ -543,7 +568,7 @@ impl Writer<'_> {
         let documents = documents(&entries, |_| None, &place.counter)?;
         let news = ledger.into_changes().news;
         let shape = &place.counter.shape;
-        self.core.ensure_fences(&place.names, shape).await?;
+        self.fences(&mut session, &place).await?;
         self.core.announce(&mut session, name, shape, &news).await?;
         let inserted = self
             .insert(&mut session, &place, &entries, &documents, self.deadline)
@@ -636,6 +661,7 @@ impl Core {
                 Ok(()) => Ok((count, None)),
                 Err(Trouble::Failed(failure)) => Err(failure),
                 Err(Trouble::Duplicate) => Ok((count, Some(DUPLICATE_KEY))),
+                Err(Trouble::Gone) => Ok((count, Some(COLLECTION_GONE))),
             },
         }
     }

@@ -234,7 +234,9 @@ impl Pen<'_> {
             let mut session = self.core.db.session().await?;
             let attempt = *attempt;
             let fenced = Fenced::Attempt(attempt);
-            if !self.core.fence(&mut session, &place.names, fenced).await? {
+            let shape = &place.counter.shape;
+            let fence = self.core.fence(&mut session, &place.names, shape, fenced);
+            if !fence.await? {
                 return Err(Setback::Duplicate);
             }
         }

@@ -94,7 +94,8 @@ impl Writer<'_> {
             }
             // The row says so first: whoever applies its successor frees it.
             let row = raw(&doc! { "q": rows_at(int(cv)), "u": { "$addToSet": { "u": &stored } } })?;
-            self.send(&mut session, command::update(&place.names.ver, &[row]))
+            let row = command::update(&place.names.ver, &[row]);
+            self.send(&mut session, command::there(row, &place.counter.shape))
                 .await?;
             let expired = doc! { "$lt": date(place.counter.clock) };
             let held = raw(&doc! {

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `_id` | `"counter"` |
 //! | `born` | ObjectId: tells the collection from an earlier one of its name |
+//! | `uuid` | UUID: what the server calls `C_ver`, which one of the same name made later is not called |
 //! | `next` | Int64: the next `cv` |
 //! | `at` | Date: no commit may be older |
 //! | `clock` | Date: the server's clock when this was written |
@@ -24,7 +25,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use mongodb::bson::{Bson, DateTime, Document, doc, oid::ObjectId};
+use mongodb::bson::{Bson, DateTime, Document, Uuid, doc, oid::ObjectId};
 use parking_lot::Mutex;
 use rand::Rng;
 use xronox_model::{CollectionName, IndexSpec, Path, Timestamp};
@@ -40,6 +41,8 @@ pub(crate) const STUBS: &str = "stubs";
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Shape {
     pub(crate) born: Option<ObjectId>,
+    /// What the server calls its version rows.
+    pub(crate) uuid: Option<Uuid>,
     /// What the contract says of the indexes.
     pub(crate) described: Indexes,
     pub(crate) indexes: Vec<StoredIndex>,
@@ -116,6 +119,10 @@ impl Counter {
                 time(*turn.get_datetime("until").map_err(|_| damaged("turn"))?),
             )),
         };
+        let uuid = match document.get("uuid") {
+            Some(Bson::Binary(uuid)) => uuid.to_uuid().ok(),
+            _ => None,
+        };
         let mut indexes = Vec::new();
         for index in document
             .get_array("indexes")
@@ -144,6 +151,7 @@ impl Counter {
                         .get_object_id("born")
                         .map_err(|_| damaged("born"))?,
                 ),
+                uuid,
                 described,
                 indexes,
                 dropped: gone
@@ -238,7 +246,7 @@ impl Shape {
 
     /// Whether this is the same collection with the same indexes.
     pub(crate) fn is_as(&self, other: &Self) -> bool {
-        self.born == other.born
+        (self.born, self.uuid) == (other.born, other.uuid)
             && self.described.epoch == other.described.epoch
             && self.indexes == other.indexes
     }

@@ -16,7 +16,7 @@ use super::{
     write::{Chore, Stop, Writes},
 };
 use crate::{
-    command::{self, Trouble},
+    command,
     error::{self, DUPLICATE_KEY, Failure},
 };
 
@@ -273,13 +273,8 @@ impl Writes<'_> {
             .run_raw_command(command)
             .session(&mut self.session)
             .await?;
-        match command::check(&reply) {
-            Ok(()) => Ok(reply),
-            Err(Trouble::Failed(failure)) => Err(failure),
-            Err(Trouble::Duplicate) => {
-                Err(StoreError::unavailable("another process was faster").into())
-            }
-        }
+        command::check(&reply)?;
+        Ok(reply)
     }
 }
 

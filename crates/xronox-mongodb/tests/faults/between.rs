@@ -273,6 +273,90 @@ async fn no_row_comes_behind_a_new_index_without_its_keys() {
     }
 }
 
+/// A row that is sent before its collection is removed does not come to the
+/// next one of the same name, nor does it make one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_row_comes_to_a_later_collection() {
+    for anew in [false, true] {
+        let database = Database::on(standalone());
+        let stepped = Stepped::open(&database).await;
+        let catalog = &stepped.catalog;
+        let before = ["a", "b"].map(create).to_vec();
+        commit(catalog, before).await.unwrap();
+        let remove = async move |catalog: MongoCatalog, _| {
+            catalog.drop_collection(&name()).await.unwrap();
+            if anew {
+                let again = ["c", "d"].map(create).to_vec();
+                commit(&catalog, again).await.unwrap();
+            }
+        };
+        stepped.before("insert", 1, &database, remove);
+        let late = commit(catalog, vec![create("late")]).await.unwrap();
+        assert!(stepped.stepped());
+        // It was done anew, where it belongs.
+        let there = if anew { 2 } else { 0 };
+        assert_eq!(late[0].cv, there);
+        assert_eq!(check(catalog).await, usize::try_from(there).unwrap() + 1);
+        let client = mongodb::Client::with_uri_str(&database.uri).await.unwrap();
+        let db = client.database(&database.name);
+        let made = db.list_collections();
+        let mut made = made.filter(doc! { "name": "orders_ver" }).await.unwrap();
+        assert!(made.advance().await.unwrap());
+        let made = made.deserialize_current().unwrap();
+        // Whoever inserts into what is not there makes it without that.
+        assert!(made.options.clustered_index.is_some());
+    }
+}
+
+/// Tools that bring data back call its collections otherwise.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_collection_that_was_brought_back_takes_rows() {
+    let database = Database::on(standalone());
+    let catalog = database.open_again().await.catalog().await.unwrap();
+    commit(&catalog, vec![create("a")]).await.unwrap();
+    let client = mongodb::Client::with_uri_str(&database.uri).await.unwrap();
+    let db = client.database(&database.name);
+    let counters = db.collection::<Document>("orders_counter");
+    for other in [
+        doc! { "$set": { "uuid": mongodb::bson::Uuid::new() } },
+        doc! { "$unset": { "uuid": "" } },
+    ] {
+        counters.update_one(doc! {}, other).await.unwrap();
+        let again = database.open_again().await.catalog().await.unwrap();
+        commit(&again, vec![update("a", 1)]).await.unwrap();
+        check(&again).await;
+    }
+    db.collection::<Document>("orders_ver")
+        .drop()
+        .await
+        .unwrap();
+    let again = database.open_again().await.catalog().await.unwrap();
+    let lost = commit(&again, vec![create("b")]).await.unwrap_err();
+    assert!(matches!(lost, StoreError::Corrupt(_)), "{lost}");
+}
+
+/// What follows from a row does not come to it either.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_change_comes_to_a_later_collection() {
+    let database = Database::on(standalone());
+    let stepped = Stepped::open(&database).await;
+    let catalog = &stepped.catalog;
+    commit(catalog, vec![create("a")]).await.unwrap();
+    let remove = async move |catalog: MongoCatalog, _| {
+        catalog.drop_collection(&name()).await.unwrap();
+        commit(&catalog, vec![create("a")]).await.unwrap();
+    };
+    // Which ends the version before.
+    stepped.before("update", 1, &database, remove);
+    // It was committed, to what is gone.
+    commit(catalog, vec![update("a", 1)]).await.unwrap();
+    assert!(stepped.stepped());
+    let head = catalog.head(&name(), &id("a"), Bodies::Omit).await;
+    let head = head.unwrap().unwrap();
+    assert_eq!((head.cv, head.to_cv), (0, None));
+    assert_eq!(check(catalog).await, 1);
+}
+
 /// Nor does the rest of an insertion that was under way, whose first rows are
 /// there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -166,6 +166,12 @@ pub async fn an_attempt_has_an_outcome(subject: &dyn Subject) {
     let asked = |record: &str, attempt| outcome(&bench, id(record), attempt);
     let create = bench.create("a", &json!({"n": 1}));
     assert_eq!(asked("a", create.attempt).await, None);
+    // As often as one likes, before the first version too.
+    let nothing = bench.update("a", &json!({}));
+    bench.refused(nothing.clone()).await;
+    for _ in 0..2 {
+        assert_eq!(asked("a", nothing.attempt).await, None);
+    }
     bench.done(create.clone()).await;
     assert_eq!(
         asked("a", create.attempt).await,
