@@ -460,6 +460,9 @@ pub(crate) struct Whom {
     /// Records that have this value, JSON or text, such as email=ann@example.com
     #[arg(long, value_name = "PATH=VALUE", value_parser = assignment, group = "whom")]
     pub(crate) field: Vec<(String, String)>,
+    /// Look at every version that is kept, not only at the newest ones
+    #[arg(long)]
+    pub(crate) in_history: bool,
     /// Only in these collections
     #[arg(value_name = "COLLECTION")]
     pub(crate) collections: Vec<String>,

@@ -67,6 +67,9 @@ pub(super) async fn erase(args: Erase, cx: &mut Context) -> Result<Exit, Failure
             }
             bar.set_position(progress.done);
         });
+    if args.whom.in_history {
+        erase = erase.in_history();
+    }
     if !args.whom.collections.is_empty() {
         erase = erase.among(&args.whom.collections);
     }
@@ -98,6 +101,9 @@ async fn report(
     listen: impl FnMut(Found) + Send,
 ) -> Result<FootprintReport, Failure> {
     let mut footprint = database.footprint(subject(whom)).on_found(listen);
+    if whom.in_history {
+        footprint = footprint.in_history();
+    }
     if !whom.collections.is_empty() {
         footprint = footprint.among(&whom.collections);
     }

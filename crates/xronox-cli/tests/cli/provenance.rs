@@ -113,6 +113,8 @@ fn somebody_is_found_and_erased() {
     let (sums, records) = found.split_last().unwrap();
     assert_eq!(records.len(), 2);
     assert_eq!(sums["total"]["records"], 2);
+    let past = store.json(&["footprint", "--creator", "user:42", "--in-history"]);
+    assert_eq!(past.last().unwrap()["total"]["records"], 1);
     let told = store.text(&["footprint", "--creator", "user:42", "pages", "scans"]);
     assert!(told.contains("scans") && !told.contains("pages"), "{told}");
     store.fails(&["footprint"], 2, "Usage");

@@ -1,25 +1,24 @@
 //! All that a database has of somebody, and its removal.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    future::IntoFuture,
-};
+mod search;
 
-use futures::{StreamExt, TryStreamExt, future::BoxFuture, stream};
+use std::{collections::BTreeMap, future::IntoFuture};
+
+use futures::{StreamExt, TryStreamExt, future::BoxFuture, future::ready};
+use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::{Value, json};
-use xronox_model::{CollectionName, Direction, Filter, Invalid, Location, RecordId};
+use xronox_model::{CollectionName, Filter, Invalid, RecordId};
 
+use self::search::Search;
 use crate::{
-    Collection, Database, DeleteManyReport, Error, IntoActor, IntoPath, Progress,
+    Database, DeleteManyReport, Error, IntoActor, IntoPath, Progress,
     engine::{
-        across::{collections, handle, named},
+        across::named,
         attribution::{Attribution, attributed},
         delete_many::One,
         progress::Listener,
         query::filter_of,
-        record::Record,
-        shape::Sight,
         who::somebody,
     },
     storage::forbidden,
@@ -27,8 +26,6 @@ use crate::{
 
 /// Records looked at, or deleted, at a time.
 const ABREAST: usize = 32;
-/// Rows of one record's history that are read at a time.
-const ROWS: usize = 500;
 
 /// Whose records are meant: those of which one of these is true.
 ///
@@ -121,6 +118,7 @@ pub struct Footprint<'a> {
     database: &'a Database,
     subject: Subject,
     among: Result<Option<Vec<CollectionName>>, Error>,
+    in_history: bool,
     found: Listener<'a, Found>,
     progress: Listener<'a>,
 }
@@ -133,6 +131,7 @@ pub struct Erase<'a> {
     database: &'a Database,
     subject: Subject,
     among: Result<Option<Vec<CollectionName>>, Error>,
+    in_history: bool,
     hard: bool,
     pub(crate) attribution: Attribution,
     progress: Listener<'a>,
@@ -239,8 +238,9 @@ impl Database {
     /// files and bytes, in every collection, deleted records included. Each
     /// record is [told](Footprint::on_found) as it is met, to be exported.
     ///
-    /// Records are found by what their newest versions are; what somebody did to
-    /// records of others is in the [`trail`](Self::trail).
+    /// Records are found by what their newest versions are, unless all are
+    /// [looked at](Footprint::in_history); what somebody did to records of others
+    /// is in the [`trail`](Self::trail).
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -283,13 +283,14 @@ impl Database {
             database: self,
             subject,
             among: Ok(None),
+            in_history: false,
             found: Listener::default(),
             progress: Listener::default(),
         }
     }
 
     /// Deletes all records of somebody, in every collection, and looks
-    /// afterwards what is left. As with [`delete_many`](Collection::delete_many)
+    /// afterwards what is left. As with [`delete_many`](crate::Collection::delete_many)
     /// each record is deleted by itself, as long as it still is the subject's;
     /// broken off, the same call goes on.
     ///
@@ -301,13 +302,14 @@ impl Database {
     ///
     /// # Errors
     ///
-    /// As [`footprint`](Self::footprint) and [`delete`](Collection::delete);
+    /// As [`footprint`](Self::footprint) and [`delete`](crate::Collection::delete);
     /// what was deleted before stays so.
     pub fn erase(&self, subject: Subject) -> Erase<'_> {
         Erase {
             database: self,
             subject,
             among: Ok(None),
+            in_history: false,
             hard: false,
             attribution: Attribution::default(),
             progress: Listener::default(),
@@ -327,6 +329,16 @@ impl<'a> Footprint<'a> {
         self
     }
 
+    /// Looks at every version that is kept, not only at the newest ones: finds
+    /// records that were the subject's at some time, as before somebody changed
+    /// their address. An [updater](Subject::updater) is then whoever made any of
+    /// the versions. All documents of a collection are read, along no index.
+    /// Through a scoped handle, records that have left its scope are not found.
+    pub fn in_history(mut self) -> Self {
+        self.in_history = true;
+        self
+    }
+
     /// Calls this with each record that is found.
     pub fn on_found(mut self, listen: impl FnMut(Found) + Send + 'a) -> Self {
         self.found = Listener::new(listen);
@@ -334,7 +346,7 @@ impl<'a> Footprint<'a> {
     }
 
     /// Calls this now and then, with the number of records of a collection that
-    /// were found.
+    /// were found, or of its versions that were looked at.
     pub fn on_progress(mut self, listen: impl FnMut(Progress) + Send + 'a) -> Self {
         self.progress = Listener::new(listen);
         self
@@ -352,6 +364,14 @@ impl<'a> Erase<'a> {
         self
     }
 
+    /// Looks at every version that is kept, not only at the newest ones; see
+    /// [`Footprint::in_history`]. Deletes whole records, whoever they belong to
+    /// by now.
+    pub fn in_history(mut self) -> Self {
+        self.in_history = true;
+        self
+    }
+
     /// Removes every version, body and file for good; see
     /// [`Delete::hard`](crate::Delete::hard).
     pub fn hard(mut self) -> Self {
@@ -360,7 +380,8 @@ impl<'a> Erase<'a> {
     }
 
     /// Calls this now and then, with the number of records of a collection that
-    /// were gone through.
+    /// were found, or of its versions that were looked at: first to delete them,
+    /// then to see what is left.
     pub fn on_progress(mut self, listen: impl FnMut(Progress) + Send + 'a) -> Self {
         self.progress = Listener::new(listen);
         self
@@ -378,8 +399,10 @@ impl<'a> IntoFuture for Footprint<'a> {
                 database: self.database,
                 filters: &filters,
                 among: self.among?,
+                in_history: self.in_history,
+                progress: Mutex::new(self.progress),
             };
-            search.report(&mut self.found, &mut self.progress).await
+            search.report(&mut self.found).await
         })
     }
 }
@@ -399,6 +422,8 @@ impl<'a> IntoFuture for Erase<'a> {
                 database: self.database,
                 filters: &filters,
                 among: self.among?,
+                in_history: self.in_history,
+                progress: Mutex::new(self.progress),
             };
             let mut report = ErasureReport {
                 hard: self.hard,
@@ -423,143 +448,26 @@ impl<'a> IntoFuture for Erase<'a> {
                     deleted_too: self.hard,
                 };
                 let mut done = DeleteManyReport::default();
-                for (number, (filter, _)) in filters.iter().enumerate() {
-                    let one = &one;
-                    let found = search.find(&collection, number).await?;
-                    let hard = self.hard;
-                    let deleted = found
-                        .try_filter(move |record| futures::future::ready(hard || !record.deleted()))
-                        .map(|record| async move {
-                            let record = record?;
-                            one.delete(record.id(), record.ov(), filter).await
-                        })
-                        .buffer_unordered(ABREAST);
-                    let mut deleted = std::pin::pin!(deleted);
-                    while let Some(gone) = deleted.try_next().await? {
-                        done.count(gone);
-                        self.progress.tell(Some(&name), done.matched, None);
-                    }
+                let hits = search.hits(&collection).await?;
+                let (one, hard) = (&one, self.hard);
+                let deleted = hits
+                    .try_filter(move |hit| ready(hard || !hit.deleted))
+                    .map(|hit| async move {
+                        let hit = hit?;
+                        one.delete(&hit.id, hit.ov, &hit.still).await
+                    })
+                    .buffer_unordered(ABREAST);
+                let mut deleted = std::pin::pin!(deleted);
+                while let Some(gone) = deleted.try_next().await? {
+                    done.count(gone);
                 }
                 if done.matched > 0 {
                     report.deleted += done.deleted;
                     report.collections.insert(name, done);
                 }
             }
-            let nobody = (&mut Listener::default(), &mut Listener::default());
-            report.remaining = search.report(nobody.0, nobody.1).await?;
+            report.remaining = search.report(&mut Listener::default()).await?;
             Ok(report)
         })
     }
-}
-
-/// A search for the records of a subject.
-struct Search<'a> {
-    database: &'a Database,
-    filters: &'a [(Value, Filter)],
-    among: Option<Vec<CollectionName>>,
-}
-
-impl Search<'_> {
-    async fn collections(&self) -> Result<Vec<CollectionName>, Error> {
-        let names = collections(&self.database.storage, self.among.clone()).await?;
-        Ok(names.into())
-    }
-
-    fn collection(&self, name: &CollectionName) -> Result<Collection, Error> {
-        handle(&self.database.storage, name, &self.database.scope)
-    }
-
-    /// The records that this filter matches and none before it.
-    async fn find<'c>(
-        &'c self,
-        collection: &'c Collection,
-        number: usize,
-    ) -> Result<stream::BoxStream<'c, Result<Record, Error>>, Error> {
-        // Whole, so that it can be told what else they match; nobody sees them.
-        let query = collection
-            .query(&self.filters[number].0)
-            .include_deleted()
-            .seen(Sight::default());
-        let before = &self.filters[..number];
-        let records = query.stream().await?;
-        let new = records.try_filter(move |record| {
-            let whole = record.json();
-            let met = before.iter().any(|(_, filter)| filter.matches(&whole));
-            futures::future::ready(!met)
-        });
-        Ok(new.boxed())
-    }
-
-    async fn report(
-        &self,
-        listener: &mut Listener<'_, Found>,
-        progress: &mut Listener<'_>,
-    ) -> Result<FootprintReport, Error> {
-        let mut report = FootprintReport::default();
-        for name in self.collections().await? {
-            let collection = &self.collection(&name)?;
-            let (shared, scope) = (&collection.shared, &collection.scope);
-            shared.unveiled(scope, "a footprint tells")?;
-            let mut here = Footing::default();
-            for number in 0..self.filters.len() {
-                let records = self.find(collection, number).await?;
-                let mut found = records
-                    .map(|record| async move { found(collection, record?).await })
-                    .buffered(ABREAST)
-                    .boxed();
-                while let Some(found) = found.try_next().await? {
-                    // Removed for good meanwhile.
-                    let Some(found) = found else { continue };
-                    here.add(&found);
-                    report.total.add(&found);
-                    listener.hear(|| found);
-                    progress.tell(Some(&name), here.records, None);
-                }
-            }
-            if here.records > 0 {
-                report.collections.insert(name, here);
-            }
-        }
-        Ok(report)
-    }
-}
-
-/// What is kept of a record, unless it is gone.
-async fn found(collection: &Collection, record: Record) -> Result<Option<Found>, Error> {
-    let (shared, id) = (&collection.shared, record.id().clone());
-    let mut found = Found {
-        collection: shared.name.clone(),
-        id: id.clone(),
-        ov: record.ov(),
-        deleted: record.deleted(),
-        versions: 0,
-        files: 0,
-        bytes: 0,
-    };
-    let (mut files, mut from) = (HashSet::<Location>::new(), 0);
-    loop {
-        let catalog = &shared.database.catalog;
-        let way = Direction::Ascending;
-        let rows = catalog
-            .history(&shared.name, &id, Some(from), way, ROWS)
-            .await?;
-        let Some(last) = rows.last() else { break };
-        from = last.ov + 1;
-        let full = rows.len() == ROWS;
-        let rows = shared.within(&collection.scope, rows).await?;
-        for body in rows.iter().filter_map(|row| row.body.as_ref()) {
-            found.versions += 1;
-            found.bytes += body.size;
-            for file in &body.files {
-                if files.insert(file.location.clone()) {
-                    found.files += 1;
-                    found.bytes += file.size;
-                }
-            }
-        }
-        if !full {
-            break;
-        }
-    }
-    Ok((found.versions > 0).then_some(found))
 }

@@ -206,3 +206,61 @@ async fn nobody_erases_for_good_who_may_not() {
         );
     }
 }
+
+/// What was of somebody once is found in the versions alone.
+#[tokio::test]
+async fn the_past_is_of_somebody_too() {
+    for store in stores(settings()).await {
+        let people = store.xronox.collection("people").unwrap();
+        let with = |email: &str| json!({ "email": email, "photo": "AQID" });
+        for id in ["moved", "gone", "twice"] {
+            people
+                .create_with_id(id, with("ann@example.com"))
+                .await
+                .unwrap();
+        }
+        people
+            .create_with_id("other", with("bob@example.com"))
+            .await
+            .unwrap();
+        for id in ["moved", "gone"] {
+            let bobs = json!({ "email": "bob@example.com" });
+            people.patch(id, bobs).await.unwrap();
+        }
+        people.patch("twice", json!({ "n": 1 })).await.unwrap();
+        people.delete("gone").await.unwrap();
+        // Deleted once more, by bringing that back.
+        people.restore_object("gone").to_ov(1).await.unwrap();
+        people.restore_object("gone").to_ov(2).await.unwrap();
+
+        let ann = || Subject::new().field("email", "ann@example.com");
+        let home = store.home();
+        let now = home.footprint(ann()).await.unwrap();
+        assert_eq!(now.total.records, 1);
+        let (mut ids, mut looked_at) = (Vec::new(), 0);
+        let search = home.footprint(ann()).in_history();
+        let search = search.on_progress(|progress| looked_at = progress.done);
+        let report = search.on_found(|one| ids.push(one.id.to_string())).await;
+        let Footing {
+            records,
+            deleted,
+            versions,
+            files,
+            ..
+        } = report.unwrap().total;
+        assert_eq!((records, deleted, versions, files), (3, 1, 9, 3));
+        ids.sort();
+        assert_eq!(ids, ["gone", "moved", "twice"]);
+        assert_eq!(looked_at, 10);
+
+        let erased = home.erase(ann()).in_history().await.unwrap();
+        assert!(erased.is_complete(), "{erased:?}");
+        assert_eq!((erased.deleted, erased.remaining.total.deleted), (2, 3));
+        let erased = home.erase(ann()).in_history().hard().await.unwrap();
+        assert!(erased.is_complete());
+        assert_eq!((erased.deleted, erased.remaining.total.records), (3, 0));
+        people.get_latest("other").await.unwrap();
+        let left = people.get_version("moved", 0).await.unwrap_err();
+        assert!(matches!(left.kind(), ErrorKind::NotFound), "{left}");
+    }
+}
