@@ -2,6 +2,7 @@
 
 use std::{
     hash::{BuildHasher, RandomState},
+    sync::OnceLock,
     time::Duration,
 };
 
@@ -18,26 +19,19 @@ const PLACES: usize = 64;
 
 /// Turns at documents, among the calls of one process. Others are met with a
 /// compare-and-set.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Turns {
     hash: RandomState,
-    places: [Mutex<()>; PLACES],
-}
-
-impl Default for Turns {
-    fn default() -> Self {
-        Self {
-            hash: RandomState::new(),
-            places: std::array::from_fn(|_| Mutex::default()),
-        }
-    }
+    /// Made for the first of them: most databases are idle, and many are open.
+    places: OnceLock<Box<[Mutex<()>]>>,
 }
 
 impl Turns {
     pub(super) async fn take(&self, name: &CollectionName, id: &OrderedKey) -> MutexGuard<'_, ()> {
         let hash = self.hash.hash_one((name, id.as_str()));
         let place = usize::try_from(hash % PLACES as u64).unwrap_or_default();
-        self.places[place].lock().await
+        let make = || (0..PLACES).map(|_| Mutex::default()).collect();
+        self.places.get_or_init(make)[place].lock().await
     }
 }
 

@@ -411,7 +411,7 @@ impl<'a> IntoFuture for Erase<'a> {
     type Output = Result<ErasureReport, Error>;
     type IntoFuture = BoxFuture<'a, Self::Output>;
 
-    fn into_future(mut self) -> Self::IntoFuture {
+    fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             if let Some(error) = self.broken {
                 return Err(error);
