@@ -62,7 +62,9 @@ fn cargo_deny() -> anyhow::Result<Command> {
     let tools = target().join("tools");
     let own = tools.join("bin").join("cargo-deny");
     if !own.exists() {
-        let package = ["install", "cargo-deny", "--locked", "--version", CARGO_DENY];
+        // It runs once: to optimise it would take longer than that.
+        let package = ["install", "cargo-deny", "--locked", "--debug"];
+        let package = [&package[..], &["--version", CARGO_DENY]].concat();
         let installed = run(cargo(&package).arg("--root").arg(&tools));
         installed.context("cargo-deny is needed to check licences")?;
     }
