@@ -4,6 +4,7 @@ use std::{
     ffi::{OsStr, OsString},
     path::{Path, PathBuf},
     process::Command,
+    time::Instant,
 };
 
 use anyhow::{Context, bail};
@@ -27,7 +28,7 @@ pub(crate) fn cargo(arguments: &[&str]) -> Command {
     command
 }
 
-/// Says what is run, runs it, and fails if it does.
+/// Says what is run and how long it took, and fails if it does.
 pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
     let words = std::iter::once(
         Path::new(command.get_program())
@@ -38,11 +39,13 @@ pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
     let line: Vec<_> = words.map(OsStr::to_string_lossy).collect();
     let line = line.join(" ");
     eprintln!("$ {line}");
+    let begun = Instant::now();
     let status = command
         .status()
         .with_context(|| format!("`{line}` does not start"))?;
     if !status.success() {
         bail!("`{line}` failed ({status})");
     }
+    eprintln!("  took {} s", begun.elapsed().as_secs());
     Ok(())
 }
