@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
-use xronox::{EntityMapping, Moment, Path, Timestamp};
+use xronox::{EntityMapping, Moment, Path, Timeframe, Timestamp};
 
 use crate::exit::Failure;
 
@@ -165,6 +165,9 @@ pub(crate) enum Command {
     Resume,
     /// Show how much there is
     Stats(Stats),
+    /// Show what was counted, in all and by the rules of the configuration
+    #[command(subcommand)]
+    Analytics(Analytics),
     /// List the tenants of a store, create, suspend, move and drop them
     #[command(subcommand)]
     Tenants(Tenants),
@@ -185,6 +188,41 @@ impl Command {
             _ => true,
         }
     }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Analytics {
+    /// Show what was counted in all
+    Totals {
+        /// Only of this collection
+        collection: Option<String>,
+    },
+    /// Show what a rule counted, period by period
+    Series {
+        collection: String,
+        /// The name of a counter rule
+        rule: String,
+        /// hourly, daily, weekly or monthly
+        #[arg(long, value_name = "HOW", default_value = "daily", value_parser = timeframe)]
+        timeframe: Timeframe,
+        /// Begin with the period of this time, such as 2026-01-31T00:00:00Z
+        #[arg(long, value_name = "TIME")]
+        from: Option<Timestamp>,
+        /// End with the period of this time [default: now]
+        #[arg(long, value_name = "TIME")]
+        to: Option<Timestamp>,
+    },
+    /// Count everything anew, by the rules as they are now
+    Rebuild {
+        /// Only this collection
+        collection: Option<String>,
+    },
+}
+
+/// A timeframe by its name in the configuration.
+fn timeframe(name: &str) -> Result<Timeframe, String> {
+    let timeframe = serde_json::from_value(name.into());
+    timeframe.map_err(|_| "hourly, daily, weekly or monthly".to_owned())
 }
 
 #[derive(Debug, Subcommand)]

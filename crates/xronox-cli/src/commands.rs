@@ -1,5 +1,6 @@
 //! The commands, one a file.
 
+mod analytics;
 mod attach;
 mod blame;
 mod changes;
@@ -79,6 +80,7 @@ pub(crate) fn run(command: Command, cx: &mut Context) -> BoxFuture<'_, Result<Ex
                 Command::MoveVersions => move_versions::run(cx).await,
                 Command::Resume => resume::run(cx).await,
                 Command::Stats(args) => stats::run(args, cx).await,
+                Command::Analytics(args) => analytics::run(args, cx).await,
                 Command::Config(args) => config::run(args, cx).await,
                 Command::Completions(args) => completions::run(&args, cx),
                 Command::Copy(_)

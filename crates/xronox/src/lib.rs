@@ -394,6 +394,7 @@
 mod client;
 mod collection;
 mod config;
+mod counters;
 mod database;
 mod engine;
 mod error;
@@ -419,6 +420,7 @@ pub use config::{
     Timeframe, Transactions, Unindexed, Validation, VersionRetention, WeightedRef, Worker,
     WriteOptimization,
 };
+pub use counters::{Counters, Distinct, GetSeries, GetTotals, Group, Period, RuleTotals, Totals};
 pub use database::Database;
 pub use engine::{
     across::{Located, LocatedPage},

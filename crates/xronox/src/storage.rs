@@ -6,6 +6,7 @@ use std::{
         Arc, OnceLock, Weak,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
+    time::Duration,
 };
 
 use parking_lot::Mutex;
@@ -13,7 +14,22 @@ use rand::RngCore;
 use xronox_model::{Attempt, CollectionName, RecordId, database_prefix};
 use xronox_store::{Catalog, Clock, Codec, CompressionSettings, Documents, Payloads, StoreError};
 
-use crate::{Error, ErrorKind, Settings, collection::Shared, engine::room::Room};
+use crate::{
+    Error, ErrorKind, Settings,
+    collection::Shared,
+    counters::{CompiledRules, Folding},
+    engine::room::Room,
+};
+
+/// How what is written to a database is counted.
+#[derive(Debug)]
+pub(crate) struct Counting {
+    /// Whose the database is.
+    pub(crate) tenant: Option<String>,
+    pub(crate) rules: Arc<CompiledRules>,
+    /// The database of the counts, if it is another one.
+    pub(crate) apart: Option<Arc<Storage>>,
+}
 
 /// What one database is kept in, and how.
 #[derive(Debug)]
@@ -30,6 +46,10 @@ pub(crate) struct Storage {
     /// Whether a write found the database sealed: it is about to be somewhere
     /// else, or is already.
     pub(crate) outdated: Arc<AtomicBool>,
+    /// Counts what is written.
+    pub(crate) folding: Arc<Folding>,
+    /// Where that is kept, if not here.
+    apart: Option<Arc<Storage>>,
     /// What the handles of each collection share, while there are any.
     shared: Mutex<HashMap<CollectionName, Weak<Shared>>>,
 }
@@ -42,6 +62,7 @@ impl Storage {
         settings: Arc<Settings>,
         clock: Arc<dyn Clock>,
         room: Room,
+        counting: Counting,
     ) -> Arc<Self> {
         let writes = &settings.write_optimization;
         let codec = Codec {
@@ -51,8 +72,23 @@ impl Storage {
             }),
         };
         let marker = catalog.marker();
-        Arc::new(Self {
-            prefix: database_prefix("", &marker.database, &marker.id),
+        let prefix = database_prefix("", &marker.database, &marker.id);
+        let Counting {
+            tenant,
+            rules,
+            apart,
+        } = counting;
+        let debounce = Duration::from_millis(writes.debounce_ms);
+        Arc::new_cyclic(|own| Self {
+            folding: Arc::new(Folding::new(
+                Weak::clone(own),
+                tenant,
+                rules,
+                apart.is_some(),
+                debounce,
+            )),
+            apart,
+            prefix,
             catalog,
             documents,
             payloads,
@@ -63,6 +99,22 @@ impl Storage {
             outdated: Arc::default(),
             shared: Mutex::default(),
         })
+    }
+
+    /// Where what is counted here is kept.
+    pub(crate) fn counts(&self) -> &Self {
+        self.apart.as_deref().unwrap_or(self)
+    }
+
+    /// Whether nothing is counted any more: a database is about to go, or to be
+    /// somewhere else, and would come back with what is written.
+    pub(crate) async fn nobody_counts(&self) -> Result<bool, Error> {
+        for storage in [Some(self), self.apart.as_deref()].into_iter().flatten() {
+            if storage.catalog.is_sealed().await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// What the handles of a collection share. Without one of them it is let

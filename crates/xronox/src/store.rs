@@ -7,8 +7,9 @@ use xronox_store::{Catalog, Clock, Documents, PayloadCache, Payloads, Space, Sys
 
 use crate::{
     Collection, Config, ConnectionHealth, Context, Database, Error, ErrorKind, Settings,
+    counters::CompiledRules,
     engine::room::Room,
-    storage::Storage,
+    storage::{Counting, Storage},
     tenancy::{Tenancy, Tenants},
 };
 
@@ -136,7 +137,14 @@ impl Xronox {
         };
         let room = Room::new(settings.payloads.queue_bytes);
         let settings = Arc::new(settings);
-        let storage = Storage::new(catalog, documents, payloads, settings, clock, room);
+        let counting = Counting {
+            tenant: Some(DEFAULT_TENANT.to_owned()),
+            rules: Arc::new(CompiledRules::of(&settings)?),
+            apart: None,
+        };
+        let storage = Storage::new(
+            catalog, documents, payloads, settings, clock, room, counting,
+        );
         Ok(Self {
             databases: Databases::Assembled,
             home: Some(Database::new(storage)),

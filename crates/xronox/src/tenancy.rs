@@ -36,8 +36,10 @@ use self::{
     resolve::{Resolution, Resolver},
 };
 use crate::{
-    Config, Database, DatabaseConfig, Error, ErrorKind, Settings, config::Problems,
-    storage::Storage,
+    Config, Database, DatabaseConfig, Error, ErrorKind, Settings,
+    config::Problems,
+    counters::CompiledRules,
+    storage::{Counting, Storage},
 };
 
 pub use buckets::{BucketPlace, BucketReport, EnsureBuckets, LackingBucket};
@@ -96,6 +98,7 @@ pub(crate) struct Tenancy {
     /// Whether databases have to be there.
     existing: bool,
     settings: Arc<Settings>,
+    rules: Arc<CompiledRules>,
     bodies: PayloadCache,
     clock: Arc<dyn Clock>,
     /// Where the decisions are kept, if there are any to be made.
@@ -136,6 +139,7 @@ impl Tenancy {
             create_buckets: config.create_buckets,
             existing: config.existing,
             bodies: PayloadCache::new(config.settings.payloads.cache_bytes),
+            rules: Arc::new(CompiledRules::of(&config.settings)?),
             settings: Arc::new(config.settings),
             clock: Arc::new(SystemClock),
             directory_at,
@@ -411,6 +415,45 @@ impl Tenancy {
         Ok((directory, known))
     }
 
+    /// Opens the database that the counts of another one are kept in.
+    async fn open_counts(
+        &self,
+        owner: &Owner,
+        address: &Address,
+    ) -> Result<Option<Arc<Storage>>, Error> {
+        let Some(address) = address.counts() else {
+            return Ok(None);
+        };
+        let key = address.place();
+        let alive = self.alive.lock().get(&key).and_then(Weak::upgrade);
+        if let Some(alive) = alive {
+            directory::claim(&*alive.documents, owner).await?;
+            return Ok(Some(alive));
+        }
+        let client = self.connections.database(&address.connection)?;
+        let (catalog, documents) = client.open(&address.database).await?;
+        directory::claim(&*documents, owner).await?;
+        let counting = Counting {
+            tenant: owner.tenant_id.clone(),
+            rules: Arc::new(CompiledRules::none()),
+            apart: None,
+        };
+        let storage = Storage::new(
+            catalog,
+            documents,
+            Payloads::inline_only(),
+            Arc::clone(&self.settings),
+            Arc::clone(&self.clock),
+            client.room.clone(),
+            counting,
+        );
+        let mut alive = self.alive.lock();
+        let first = alive.get(&key).and_then(Weak::upgrade);
+        let storage = first.unwrap_or(storage);
+        alive.insert(key, Arc::downgrade(&storage));
+        Ok(Some(storage))
+    }
+
     /// Opens a database, made if it is not there unless it has to be.
     async fn open_at(
         &self,
@@ -449,6 +492,11 @@ impl Tenancy {
         };
         let (catalog, documents) = client.open(&address.database).await?;
         directory::claim(&*documents, owner).await?;
+        let counting = Counting {
+            tenant: owner.tenant_id.clone(),
+            rules: Arc::clone(&self.rules),
+            apart: self.open_counts(owner, address).await?,
+        };
         let storage = Storage::new(
             catalog,
             documents,
@@ -456,6 +504,7 @@ impl Tenancy {
             Arc::clone(&self.settings),
             Arc::clone(&self.clock),
             client.room.clone(),
+            counting,
         );
         let mut alive = self.alive.lock();
         alive.retain(|_, storage| storage.strong_count() > 0);

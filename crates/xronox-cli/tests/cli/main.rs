@@ -3,6 +3,7 @@
 // Helpers of tests are tests too; and short inputs read best when collected.
 #![allow(clippy::unwrap_used, clippy::format_collect)]
 
+mod analytics;
 mod config;
 mod copy;
 mod demo;

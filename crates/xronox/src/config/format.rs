@@ -202,10 +202,7 @@ pub(super) fn check(format: &str, value: &Value) -> Option<Result<(), String>> {
     })
 }
 
-/// By its form; whether it is there is known where it is used.
+/// One of the zones of the database that is built in.
 fn is_time_zone(text: &str) -> bool {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_-+".contains(c);
-    let part =
-        |part: &str| part.starts_with(|c: char| c.is_ascii_alphabetic()) && part.chars().all(plain);
-    text.len() <= 64 && text.split('/').all(part)
+    jiff::tz::TimeZone::get(text).is_ok()
 }

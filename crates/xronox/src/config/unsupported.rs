@@ -28,11 +28,6 @@ pub(super) fn unsupported(config: &Config) -> Vec<Problem> {
     let analytics = &settings.analytics;
     on.extend(
         [
-            ("counterRules", !settings.counter_rules.rules.is_empty()),
-            (
-                "analytics.counterRules",
-                !analytics.counter_rules.is_empty(),
-            ),
             (
                 "analytics.timeBasedRules",
                 !analytics.time_based_rules.is_empty(),

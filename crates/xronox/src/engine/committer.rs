@@ -24,6 +24,7 @@ use xronox_store::{
 };
 
 use crate::{
+    counters::Folding,
     engine::{draft::brief, room::Room},
     storage::Storage,
 };
@@ -131,6 +132,7 @@ impl Committer {
             collection,
             batch_rows,
             outdated: Arc::clone(&database.outdated),
+            folding: Arc::clone(&database.folding),
             queued,
             held: None,
         };
@@ -235,6 +237,8 @@ struct Task {
     batch_rows: usize,
     /// Raised once the database is found sealed.
     outdated: Arc<AtomicBool>,
+    /// Told of what is committed.
+    folding: Arc<Folding>,
     queued: mpsc::Receiver<Queued>,
     /// What did not fit into the last batch.
     held: Option<Queued>,
@@ -316,6 +320,7 @@ impl Task {
         let [(_, batch)] = batches;
         match committed {
             Ok(mut outcomes) => {
+                self.folding.nudge(&self.collection);
                 let mut outcomes = outcomes.pop().unwrap_or_default().into_iter();
                 for (request, count) in fresh.into_iter().zip(counts) {
                     let own: Vec<Outcome> = outcomes.by_ref().take(count).collect();
@@ -336,6 +341,7 @@ impl Task {
                     let resolved = resolve(&*self.catalog, &self.collection, &own, until).await;
                     answer(request, resolved);
                 }
+                self.folding.nudge(&self.collection);
             }
             Err(StoreError::Refused(_)) if fresh.len() > 1 => {
                 // What is wrong with one of them is not to fail the others.

@@ -32,6 +32,18 @@ pub(super) struct Address {
 }
 
 impl Address {
+    /// Where what is counted of it is kept, if that is another database.
+    pub(super) fn counts(&self) -> Option<Self> {
+        let database = self.analytics.clone()?;
+        Some(Self {
+            connection: self.connection.clone(),
+            database,
+            space: None,
+            analytics: None,
+            placed: self.placed,
+        })
+    }
+
     /// What it is known by while it is open.
     pub(super) fn place(&self) -> Place {
         let Self {

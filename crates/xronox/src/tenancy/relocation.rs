@@ -26,7 +26,7 @@ use super::{
     removal::Found,
     tenants::{being_dropped, not_recorded, unknown},
 };
-use crate::{Database, Error, ErrorKind, Progress, engine::progress::Listener};
+use crate::{Database, Error, ErrorKind, Progress, counters, engine::progress::Listener};
 
 /// Plain documents copied at a time.
 const PAGE: usize = 500;
@@ -146,6 +146,7 @@ impl<'a> MoveTenant<'a> {
         for Relocation { from, to } in &moving.databases {
             directory.relocate(&from.owner, to).await?;
             tenancy.erase(from, 0, &mut Listener::default()).await?;
+            tenancy.erase_counts(&from.owner, &from.address).await?;
         }
         directory.advance(&record, moving.afterwards()).await?;
         Ok(report)
@@ -217,6 +218,7 @@ impl CancelMove {
                     prefix: Some(prefix),
                 };
                 tenancy.erase(&copied, 0, &mut Listener::default()).await?;
+                tenancy.erase_counts(&from.owner, to).await?;
             }
         }
         directory.advance(&record, moving.afterwards()).await?;
@@ -395,7 +397,9 @@ async fn copy_documents(source: &Database, target: &Database) -> Result<(), Erro
     let (from, to) = (&*source.storage.documents, &*target.storage.documents);
     for name in from.collections().await? {
         let text = name.as_str();
-        if !text.starts_with("xronox_") || OURS_TO_MOVE.contains(&text) {
+        // What is counted may still be counted on, and is counted anew there.
+        let counts = counters::COLLECTIONS.contains(&text);
+        if !counts && !text.starts_with("xronox_") || OURS_TO_MOVE.contains(&text) {
             copy_collection(from, to, &name).await?;
         }
     }

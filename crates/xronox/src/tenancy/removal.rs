@@ -196,15 +196,9 @@ impl Tenancy {
             let Some(address) = self.whereabouts(&owner, known) else {
                 continue;
             };
-            // Of its counters and results nobody keeps an entry.
-            let analytics = address.analytics.clone().map(|database| Address {
-                connection: address.connection.clone(),
-                database,
-                space: None,
-                analytics: None,
-                placed: None,
-            });
-            for address in [Some(address), analytics].into_iter().flatten() {
+            // Of its counts nobody keeps an entry.
+            let counts = address.counts();
+            for address in [Some(address), counts].into_iter().flatten() {
                 let mut belonging = Belonging {
                     owner: owner.clone(),
                     address,
@@ -245,6 +239,23 @@ impl Tenancy {
                 None => said.map(|said| said.address),
             },
         }
+    }
+
+    /// Removes what is counted of a database, if that is kept in another one. At
+    /// a new place it is counted anew.
+    pub(super) async fn erase_counts(&self, owner: &Owner, of: &Address) -> Result<(), Error> {
+        let Some(address) = of.counts() else {
+            return Ok(());
+        };
+        if let Found::Theirs(prefix) = self.inspect(owner, &address).await? {
+            let counts = Belonging {
+                owner: owner.clone(),
+                address,
+                prefix: Some(prefix),
+            };
+            self.erase(&counts, 0, &mut Listener::default()).await?;
+        }
+        Ok(())
     }
 
     /// What is at an address.

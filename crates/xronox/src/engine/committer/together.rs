@@ -71,10 +71,18 @@ async fn commit(
         .map(|(shared, batch)| (shared.name.clone(), batch))
         .collect();
     match database.catalog.commit(&batches).await {
-        Ok(outcomes) => Ok(outcomes),
+        Ok(outcomes) => {
+            for (name, _) in &batches {
+                database.folding.nudge(name);
+            }
+            Ok(outcomes)
+        }
         Err(StoreError::StaleIndexes { .. }) => Err(Trouble::Stale),
         Err(error @ StoreError::Indeterminate { .. }) => {
             tracing::warn!(%error, "asking for the outcome of a commit of several collections");
+            for (name, _) in &batches {
+                database.folding.nudge(name);
+            }
             let until = Instant::now() + OUTCOME_LIMIT;
             let catalog = &*database.catalog;
             let Witness {
