@@ -8,6 +8,7 @@
 
 mod bench;
 mod bulk;
+mod counters;
 mod floor;
 mod footprint;
 mod history;
@@ -50,7 +51,7 @@ struct Arguments {
     #[arg(long)]
     check: bool,
     /// Only the groups of rows with one of these names: writers, bulk,
-    /// lookup, history, query, merge, import, footprint, servers, tenants. Of the
+    /// lookup, history, query, merge, counters, import, footprint, servers, tenants. Of the
     /// last two also parts: servers.creates, servers.updates, servers.reads,
     /// servers.s3, servers.processes, tenants.many, tenants.stalled.
     #[arg(long, value_name = "GROUP", value_delimiter = ',')]
@@ -107,6 +108,9 @@ async fn main() -> anyhow::Result<()> {
     }
     if wanted("merge") {
         report.extend(merge::measure(&bench)?);
+    }
+    if wanted("counters") {
+        report.extend(counters::measure(&bench).await?);
     }
     if wanted("footprint") {
         report.extend(footprint::measure(&bench).await?);

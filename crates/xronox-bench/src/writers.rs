@@ -65,7 +65,12 @@ async fn bulk_rate(orders: &Collection, round: usize) -> anyhow::Result<f64> {
     Ok(BULK as f64 / start.elapsed().as_secs_f64())
 }
 
-async fn rate_of_writers(orders: &Collection, writes: usize, round: usize) -> anyhow::Result<f64> {
+/// Records a second of 64 writers, each with so many.
+pub(crate) async fn rate_of_writers(
+    orders: &Collection,
+    writes: usize,
+    round: usize,
+) -> anyhow::Result<f64> {
     let documents: Vec<Vec<_>> = (0..WRITERS)
         .map(|writer| {
             (0..writes)
